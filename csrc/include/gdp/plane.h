@@ -1,0 +1,138 @@
+/* plane.h -- the data plane: sockets, threads, tables. What control (Python) may do with it.
+ *
+ *      control thread (Python)                      I/O thread 0..n-1 (C, no GIL)
+ *      ----------------------                       ------------------------------
+ *      gdp_table_new/..._worker/..._model           epoll_wait
+ *      gdp_plane_publish  ---- atomic pointer --->  read table (quiescent inside epoll_wait)
+ *      gdp_plane_ask      ---- flags + eventfd -->  stop accepting, cut, list what is in flight
+ *      gdp_plane_counters <--- relaxed loads -----  counters, histograms: one writer each
+ *      gdp_plane_records  <--- ring --------------  one record per settled request
+ *
+ * The same loop runs in its own thread (gdp_plane_start) or nested in somebody's event loop: register gdp_plane_fd()
+ * there and call gdp_plane_step() when it is readable, or at least every gdp_plane_wait_ms().
+ *
+ * Budget of one small request on one core: 2 recv + 2 send + 1/k epoll_wait, no epoll_ctl on kept connections, one copy
+ * of the body (kept for a retry), no allocation per streamed event. Per event: 1 recv + 1 send, no copy. */
+#ifndef GDP_PLANE_H
+#define GDP_PLANE_H
+
+#include "gdp/load.h"
+#include "gdp/meter.h"
+
+typedef struct gdp_plane gdp_plane;
+typedef struct gdp_table gdp_table;
+
+/* Everything that may change while running comes with each table. Times in ns, 0 = none where it makes sense. */
+typedef struct {
+    uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns, idle_ns, hold_max_ns;
+    uint64_t upstream_idle_ns;
+    uint64_t queue_wait_ns, no_worker_ns;
+    uint64_t body_bytes, buffered_bytes;
+    uint32_t head_bytes, headers, connections, queue_length;
+    uint32_t attempts;
+    double budget_ratio, budget_burst, budget_per_s;
+    gdp_circuit_rule circuit;
+    uint8_t policy;
+    bool half_close_allow, expose_headers, inject_usage, server_header, records;
+    char session_header[64]; /* lower case */
+} gdp_settings;
+
+/* A table is built by control, then published and never changed. All return 0 or GDP_NOMEM/GDP_BAD. */
+gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models);
+int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w);
+int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, const uint32_t *workers, uint32_t n,
+                    const char *body, size_t body_len);     /* body: JSON of this model for GET /v1/models/NAME */
+int gdp_table_list(gdp_table *t, const char *body, size_t len); /* merged JSON for GET /v1/models */
+int gdp_table_version(gdp_table *t, const char *body, size_t len); /* JSON for GET /version */
+void gdp_table_free(gdp_table *t);                              /* only if it was not published */
+
+gdp_plane *gdp_plane_new(uint32_t threads, uint64_t seed); /* NULL: out of memory or no epoll */
+/* 0 or -errno. One SO_REUSEPORT listener per thread; port 0 picks one. *bound = the port. */
+int gdp_plane_listen(gdp_plane *p, const char *ip, uint16_t port, uint16_t *bound);
+void gdp_plane_publish(gdp_plane *p, gdp_table *t); /* takes the table; wakes parked requests */
+int gdp_plane_start(gdp_plane *p);                  /* 0 or -errno */
+int gdp_plane_fd(gdp_plane *p);                     /* nested: thread 0's epoll */
+int gdp_plane_wait_ms(gdp_plane *p);                /* nested: call step within this time */
+void gdp_plane_step(gdp_plane *p);                  /* nested: handle what is ready, do not block */
+gdp_books *gdp_plane_books(gdp_plane *p);
+
+typedef enum {
+    GDP_ASK_CLOSE_LISTENERS = 1, /* stop accepting; answers say Connection: close; idle connections close */
+    GDP_ASK_CUT = 2,             /* end everything in flight with a well-formed error */
+    GDP_ASK_EXIT = 4             /* threads return */
+} gdp_ask;
+void gdp_plane_ask(gdp_plane *p, uint32_t asks);
+void gdp_plane_free(gdp_plane *p); /* asks EXIT, joins, closes everything */
+
+/* ---- what can be read --------------------------------------------------------------------------------------- */
+
+/* Ends of requests. Names (CamelCase) are the `reason` everywhere: gdp_reason_name(). */
+typedef enum {
+    GDP_R_OK, GDP_R_RELAYED_4XX, GDP_R_RELAYED_5XX, GDP_R_STREAM_ERROR, GDP_R_LOCAL,
+    /* the client's fault */
+    GDP_R_BAD_REQUEST, GDP_R_BAD_JSON, GDP_R_MODEL_REQUIRED, GDP_R_MODEL_NOT_FOUND, GDP_R_NOT_FOUND,
+    GDP_R_METHOD_NOT_ALLOWED, GDP_R_HEAD_TOO_LARGE, GDP_R_BODY_TOO_LARGE, GDP_R_EXPECTATION_FAILED,
+    GDP_R_HEAD_TIMEOUT, GDP_R_BODY_TIMEOUT, GDP_R_CLIENT_GONE, GDP_R_CLIENT_STALLED, GDP_R_NOT_IMPLEMENTED,
+    GDP_R_VERSION_NOT_SUPPORTED,
+    /* the worker's fault */
+    GDP_R_WORKER_UNREACHABLE, GDP_R_WORKER_BROKE_OFF, GDP_R_WORKER_BAD_ANSWER, GDP_R_FIRST_TOKEN_TIMEOUT,
+    GDP_R_ANSWER_TIMEOUT, GDP_R_TOKEN_GAP_TIMEOUT, GDP_R_TOTAL_TIMEOUT, GDP_R_CONNECT_TIMEOUT,
+    /* ours */
+    GDP_R_NO_READY_WORKER, GDP_R_QUEUE_FULL, GDP_R_QUEUE_TIMEOUT, GDP_R_BUFFERS_FULL, GDP_R_TOO_MANY_CONNECTIONS,
+    GDP_R_SHUTTING_DOWN, GDP_R_OUT_OF_MEMORY,
+    GDP_REASONS
+} gdp_reason;
+const char *gdp_reason_name(gdp_reason r);
+
+typedef enum {
+    GDP_E_CHAT, GDP_E_COMPLETIONS, GDP_E_RESPONSES, GDP_E_MESSAGES, GDP_E_EMBEDDINGS, GDP_E_TOKENIZE, GDP_E_OTHER,
+    GDP_E_MODELS, GDP_E_STATUS, GDP_E_NONE, GDP_ENDPOINTS
+} gdp_endpoint;
+const char *gdp_endpoint_name(gdp_endpoint e);
+
+/* Sums over all threads. Monotonic but for the gauges at the end. */
+typedef struct {
+    uint64_t ended[GDP_ENDPOINTS][GDP_REASONS]; /* requests by endpoint and reason */
+    uint64_t status[600];                       /* answers by status sent */
+    uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing;
+    uint64_t prompt_tokens, cached_tokens, output_tokens;
+    uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued, records_lost;
+    /* gauges */
+    uint64_t connections, exchanges, waiting, buffered_bytes, upstreams;
+} gdp_counters;
+void gdp_plane_counters(gdp_plane *p, gdp_counters *out);
+
+typedef enum { GDP_HIST_TTFT, GDP_HIST_GAP, GDP_HIST_DURATION, GDP_HIST_QUEUE, GDP_HIST_CONNECT, GDP_HISTS } gdp_hist_id;
+void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out);
+
+/* The measured life of a request. Times: CLOCK_MONOTONIC ns, 0 = did not happen. */
+typedef struct {
+    uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns;
+    int64_t prompt_tokens, cached_tokens, output_tokens; /* -1 unknown */
+    uint64_t request_bytes, answer_bytes;
+    uint32_t slot;   /* last worker, UINT32_MAX none */
+    uint32_t events;
+    uint16_t status; /* sent to the client, 0 none */
+    uint8_t reason, endpoint, retries, stream;
+    char id[40];     /* x-request-id, cut */
+    char model[40];
+} gdp_record;
+/* Move up to max finished records to out (only kept when settings.records). One reader. Returns the count. */
+size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t max);
+
+/* What is in flight now. */
+typedef struct {
+    uint64_t age_ns, phase_age_ns;
+    uint32_t slot, events;
+    uint32_t buffered;
+    uint8_t phase, endpoint, stream, retries, thread;
+    char id[40];
+    char model[40];
+    char peer[48];
+} gdp_sight;
+const char *gdp_phase_name(uint8_t phase);
+/* Ask each thread for its list; waits up to timeout_ms for the answers. Returns entries written (<= max), and how many
+ * there were in *total. Threads that did not answer in time are left out; *missed counts them. */
+size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t max, int timeout_ms, size_t *total, unsigned *missed);
+
+#endif

@@ -1,0 +1,96 @@
+"""The C data plane as control sees it: publish tables, read counters. See csrc/include/gdp/plane.h."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+POLICIES: tuple[str, ...]  # index = number in C: round_robin, random, least_load, session
+STATES: tuple[str, ...]  # starting, ready, unhealthy, draining
+CIRCUITS: tuple[str, ...]  # closed, open, half_open
+SLOTS_MAX: int
+
+class WorkerRow(NamedTuple):
+    slot: int
+    id: str  # at most 95 bytes
+    authority: str  # Host header, at most 95 bytes
+    ip: str  # numeric, v4 or v6
+    port: int
+    state: str  # one of STATES
+    max_inflight: int  # 0: no cap
+
+class ModelRow(NamedTuple):
+    name: str
+    workers: Sequence[int]  # indices into the rows of this table
+    body: bytes  # its JSON object, for GET /v1/models/NAME
+
+class Book(NamedTuple):
+    """One worker's book. Counts since the slot was taken."""
+
+    inflight: int
+    failures: int
+    circuit: str
+    probing: bool
+    open_for_s: float  # 0.0 unless open
+    placed: int
+    ok: int
+    failed: int
+    ejected: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+class Histogram(NamedTuple):
+    count: int
+    sum_s: float
+    bounds_s: Sequence[float]  # upper bounds of the buckets that hold something
+    counts: Sequence[int]  # not cumulative
+
+class Plane:
+    """Sockets and threads of the data plane. Not thread safe itself: one control thread owns it.
+
+    threads = 0 is nested mode: register ``fileno()`` in an event loop, call ``step()`` when readable and at least
+    every ``wait_s()``.
+    """
+
+    def __init__(self, threads: int, seed: int = 0) -> None: ...
+    def listen(self, ip: str, port: int) -> int:
+        """Bind and listen; returns the port. OSError with the reason."""
+    def publish(
+        self,
+        settings: Mapping[str, Any],
+        workers: Sequence[WorkerRow],
+        models: Sequence[ModelRow],
+        models_body: bytes,
+        version_body: bytes,
+    ) -> None:
+        """Swap the table. `settings` has every key of SETTINGS_KEYS (times in seconds, sizes in bytes)."""
+    def start(self) -> None: ...
+    def fileno(self) -> int: ...
+    def wait_s(self) -> float: ...
+    def step(self) -> None: ...
+    def close_listeners(self) -> None:
+        """Stop accepting; answers say Connection: close; idle connections close."""
+    def cut(self) -> None:
+        """End everything in flight with a well-formed error (reason ShuttingDown)."""
+    def close(self) -> None:
+        """Stop and join the threads (GIL released), close every socket. Idempotent."""
+    def book(self, slot: int) -> Book: ...
+    def reset_book(self, slot: int) -> None:
+        """Take the slot for a new worker: all counts to zero."""
+    def close_circuit(self, slot: int) -> None:
+        """The worker was seen to have restarted: give it requests again at once."""
+    def counters(self) -> dict[str, Any]:
+        """Flat counters and gauges by name; plus "ended": {(endpoint, reason): n} and "status": {code: n}, non-zero only."""
+    def histogram(self, name: str) -> Histogram:
+        """name: ttft, gap, duration, queue, connect."""
+    def records(self, most: int = 1024) -> list[dict[str, Any]]:
+        """Finished requests since the last call (only with settings["records"]): the fields of gdp_record, names spelled out."""
+    def look(self, timeout_s: float = 0.5) -> dict[str, Any]:
+        """{"exchanges": [{id, model, endpoint, phase, age_s, phase_age_s, slot, events, buffered, stream, retries, thread, peer}], "total": n, "missed": threads}. Releases the GIL."""
+
+# Keys of `settings` for publish(): name -> what it is.
+#   seconds: head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s upstream_idle_s queue_wait_s no_worker_s open_s max_open_s
+#   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
+#   floats:  budget_ratio budget_burst budget_per_s
+#   str:     policy (one of POLICIES) session_header
+#   bools:   half_close_allow expose_headers inject_usage server_header records
+SETTINGS_KEYS: frozenset[str]
