@@ -1,13 +1,13 @@
 """Builds the extensions; everything else stands in pyproject.toml.
 
-The C core (csrc/) is compiled once into a static archive, and each grove_dp/native/*.pyx becomes one extension
-linked with it. Nothing is compiled twice: every object carries the compiler's own list of the headers it read
-(-MMD), so touching one C file costs its object, the archive and the links. distutils knows no such list and would
-compile every translation unit again, about 20 s instead of 1.
+The C core (csrc/) is compiled once into a static archive, and each grove_dp/native/*.pyx becomes one
+extension linked with it. Nothing is compiled twice: every object carries the compiler's own list of the headers
+it read (-MMD), so touching one C file costs its object, the archive and the links. distutils keeps no such list
+and would compile every file again.
 
     GROVE_DP_DEBUG=1   -O0, assertions on, Cython line tracing (objects live apart, so switching is cheap)
 
-Instruction sets beyond the x86-64 baseline are chosen by the C code at run time, so one wheel fits every machine.
+Instruction sets beyond the x86-64 baseline are chosen by the C code at run time: one wheel fits every machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ CORE = ("base", "wire", "route", "meter", "plane")
 MODE = ["-O0", "-g3", "-UNDEBUG"] if DEBUG else ["-O3", "-g1", "-DNDEBUG"]
 COMMON = ["-std=c11", *MODE, "-fvisibility=hidden", "-fno-strict-overflow", "-fPIC", "-pthread"]
 CORE_FLAGS = [*COMMON, "-Wall", "-Wextra", "-Wconversion"]
-SHELL_FLAGS = [*COMMON, "-Wno-unused-function", *(["-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1"] if DEBUG else [])]
+SHELL_FLAGS = [
+    *COMMON,
+    "-Wno-unused-function",
+    *(["-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1"] if DEBUG else []),
+]
 LINK_FLAGS = ["-pthread"]
 LIBRARIES = ["m"]
 DIRECTIVES: dict[str, Any] = {
@@ -57,7 +61,7 @@ class BuildNative(build_ext):
         super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
-        from Cython.Build import cythonize  # noqa: PLC0415 - not needed for metadata or an sdist
+        from Cython.Build import cythonize  # metadata and an sdist do without it
 
         source = Path(ext.sources[0])
         flavour = "debug" if DEBUG else "release"
@@ -100,7 +104,12 @@ class BuildNative(build_ext):
         """The object of one C file, compiled again only when it or a header it read is newer."""
         target = self._out / source.with_suffix(".o")
         record = target.with_suffix(".d")
-        if not self.force and target.exists() and record.exists() and not stale(target, prerequisites(record)):
+        if (
+            not self.force
+            and target.exists()
+            and record.exists()
+            and not stale(target, prerequisites(record))
+        ):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         print(f"  cc {source}", flush=True)
@@ -124,7 +133,13 @@ class BuildNative(build_ext):
 
     def _fingerprint(self) -> str:
         """Names the object folder, so other flags, compilers or Pythons never meet old objects."""
-        parts = [*self.compiler.compiler_so, *CORE_FLAGS, *SHELL_FLAGS, platform.python_version(), platform.machine()]
+        parts = [
+            *self.compiler.compiler_so,
+            *CORE_FLAGS,
+            *SHELL_FLAGS,
+            platform.python_version(),
+            platform.machine(),
+        ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
@@ -156,7 +171,7 @@ def commit() -> str:
 
 
 def cython_version() -> str:
-    import Cython  # noqa: PLC0415 - not needed for metadata or an sdist
+    import Cython  # metadata and an sdist do without it
 
     return str(Cython.__version__)
 

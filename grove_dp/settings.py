@@ -1,0 +1,334 @@
+"""Every setting of `grove-dp serve`: its type, bounds, default and meaning. Values only.
+
+One frozen Struct per section; the annotation of a field is its whole documentation, and flags, environment
+variables, the JSON schema and the messages of `config check` are all made from it (see config.py).
+Durations are seconds and end in `_s`; sizes are bytes and end in `_bytes` (a source may write "32MiB").
+A field marked *live* takes effect when the configuration is read again; the others need a restart.
+
+What one field alone cannot tell stands in RULES: small functions of the whole, each naming the path it
+objects to.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = [
+    "RULES",
+    "Admin",
+    "Circuit",
+    "Deadlines",
+    "Drain",
+    "Health",
+    "Http",
+    "Limits",
+    "Log",
+    "Queue",
+    "Retry",
+    "Routing",
+    "Rule",
+    "Settings",
+    "Usage",
+    "Workers",
+]
+
+
+def _field(description: str, *, live: bool = False, unit: str | None = None, **bounds: Any) -> Meta:
+    schema: dict[str, Any] = {"x-reloadable": live}
+    if unit:
+        schema["x-unit"] = unit
+    return Meta(
+        description=description, extra_json_schema=schema, extra={"live": live, "unit": unit}, **bounds
+    )
+
+
+def _text(description: str, *, live: bool = False, **bounds: Any) -> Meta:
+    return _field(description, live=live, **bounds)
+
+
+def _seconds(description: str, *, ge: float = 0, le: float = 86_400, live: bool = True) -> Meta:
+    return _field(description, live=live, unit="seconds", ge=ge, le=le)
+
+
+def _bytes(description: str, *, ge: int, le: int, live: bool = False) -> Meta:
+    return _field(description, live=live, unit="bytes", ge=ge, le=le)
+
+
+def _count(description: str, *, ge: int, le: int, live: bool = False) -> Meta:
+    return _field(description, live=live, ge=ge, le=le)
+
+
+class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where clients connect."""
+
+    host: Annotated[str, _text("address to listen on; 0.0.0.0 for all", min_length=1)] = "127.0.0.1"
+    port: Annotated[int, _count("port to listen on; 0 takes a free one", ge=0, le=65_535)] = 8000
+    threads: Annotated[
+        int, _count("I/O threads; 0 runs the data plane inside the control loop", ge=0, le=64)
+    ] = 1
+    half_close: Annotated[
+        Literal["close", "allow"],
+        _text("a client that shuts its sending side after a request: gone (close), or still reading (allow)"),
+    ] = "close"
+    server_header: Annotated[bool, _field("name grove-dp in a Server header")] = False
+    access_log: Annotated[bool, _field("one log line per request")] = False
+
+
+class Admin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The control port: health, metrics, workers."""
+
+    host: Annotated[str, _text("address to listen on", min_length=1)] = "127.0.0.1"
+    port: Annotated[int, _count("port to listen on; 0 takes a free one", ge=0, le=65_535)] = 9090
+    token_file: Annotated[
+        str | None, _text("file with the bearer token for changing calls; must be set when not on loopback")
+    ] = None
+
+
+class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The vLLM workers behind this frontend."""
+
+    urls: Annotated[
+        list[str],
+        _text("base URLs, http://HOST:PORT; a name that resolves to several addresses is several", live=True),
+    ] = []
+    file: Annotated[str | None, _text("file with one worker URL per line, read again when it changes")] = None
+    model: Annotated[
+        str | None, _text("served model name to assume instead of asking each worker's /v1/models")
+    ] = None
+    max_inflight: Annotated[
+        int,
+        _count(
+            "requests in flight per worker before others wait in the queue; 0 means no cap",
+            ge=0,
+            le=1_000_000,
+            live=True,
+        ),
+    ] = 0
+    resolve_s: Annotated[float, _seconds("how often host names are resolved again", ge=0.1)] = 10.0
+    connections_idle_s: Annotated[
+        float,
+        _seconds(
+            "an unused connection to a worker is closed after this; vLLM closes its side at 5 s", le=3600
+        ),
+    ] = 4.0
+
+
+class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a worker is chosen."""
+
+    policy: Annotated[
+        Literal["round_robin", "random", "least_load", "session"],
+        _text(
+            "round_robin, random, least_load (in flight, two choices under ties) or session (by a header)",
+            live=True,
+        ),
+    ] = "least_load"
+    session_header: Annotated[
+        str,
+        _text(
+            "header whose value keeps a session on one worker (policy session)",
+            live=True,
+            pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]{1,64}$",
+        ),
+    ] = "x-session-id"
+    expose_headers: Annotated[
+        bool, _field("tell the chosen worker in x-grove-worker on each response", live=True)
+    ] = False
+
+
+class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asking the workers whether they live."""
+
+    interval_s: Annotated[float, _seconds("time between two probes of a worker", ge=0.05)] = 2.0
+    timeout_s: Annotated[float, _seconds("a probe without an answer has failed after this", ge=0.01)] = 2.0
+    path: Annotated[str, _text("what a probe asks for", live=True, pattern=r"^/[!-~]*$")] = "/health"
+    failures: Annotated[
+        int, _count("failed probes in a row that take a worker out", ge=1, le=1000, live=True)
+    ] = 3
+    models_interval_s: Annotated[float, _seconds("how often /v1/models is asked again", ge=0.05)] = 30.0
+
+
+class Circuit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Taking a worker out because requests to it fail."""
+
+    failures: Annotated[
+        int, _count("failed requests in a row that open the circuit", ge=1, le=1000, live=True)
+    ] = 5
+    open_s: Annotated[
+        float, _seconds("how long it stays open before one request may probe; doubles each time", ge=0.01)
+    ] = 2.0
+    max_open_s: Annotated[float, _seconds("the longest it stays open", ge=0.01)] = 30.0
+
+
+class Retry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Trying another worker, before the client has seen a byte."""
+
+    attempts: Annotated[
+        int, _count("workers tried for one request, the first included", ge=1, le=16, live=True)
+    ] = 3
+    budget_ratio: Annotated[
+        float,
+        _field(
+            "retries earned by each request; keeps a failing fleet from being hit harder",
+            live=True,
+            ge=0,
+            le=10,
+        ),
+    ] = 0.5
+    budget_burst: Annotated[int, _count("retries that can be saved up", ge=0, le=1_000_000, live=True)] = 1024
+    budget_per_s: Annotated[float, _field("retries earned by time alone", live=True, ge=0, le=100_000)] = 10.0
+
+
+class Deadlines(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long each phase of a request may take."""
+
+    head_s: Annotated[float, _seconds("to receive a request's head, from its first byte", ge=0.01)] = 10.0
+    body_s: Annotated[float, _seconds("to receive a request's body", ge=0.01)] = 60.0
+    connect_s: Annotated[float, _seconds("to connect to a worker", ge=0.01)] = 2.0
+    first_token_s: Annotated[
+        float, _seconds("from sending a streamed request to its first event", ge=0.01)
+    ] = 120.0
+    answer_s: Annotated[
+        float, _seconds("from sending a request that is not streamed to its answer", ge=0.01)
+    ] = 600.0
+    between_tokens_s: Annotated[float, _seconds("between two pieces of a stream", ge=0.01)] = 60.0
+    total_s: Annotated[float, _seconds("for the whole request; 0 means no limit")] = 0.0
+    idle_s: Annotated[float, _seconds("an idle client connection is closed after this", ge=0.01)] = 75.0
+    hold_max_s: Annotated[
+        float, _seconds("keep-alive comments of a worker do not release a stream's head before this")
+    ] = 10.0
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is refused, so that memory stays bounded."""
+
+    connections: Annotated[int, _count("client connections at a time", ge=1, le=1_000_000)] = 65_536
+    head_bytes: Annotated[int, _bytes("a request's head", ge=1024, le=1 << 20)] = 64 << 10
+    headers: Annotated[int, _count("headers in a request", ge=8, le=1024)] = 128
+    body_bytes: Annotated[int, _bytes("a request's body", ge=1024, le=1 << 32, live=True)] = 32 << 20
+    buffered_bytes: Annotated[
+        int, _bytes("what all requests together may hold in memory", ge=1 << 20, le=1 << 40, live=True)
+    ] = 1 << 30
+
+
+class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Waiting for a worker when all are at max_inflight."""
+
+    length: Annotated[
+        int, _count("requests that may wait; the next gets 429", ge=0, le=1_000_000, live=True)
+    ] = 1024
+    wait_s: Annotated[float, _seconds("the longest wait; then 503", ge=0)] = 30.0
+    no_worker_s: Annotated[float, _seconds("the longest wait while no worker is ready; then 503", ge=0)] = 2.0
+
+
+class Drain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """After SIGTERM."""
+
+    delay_s: Annotated[
+        float, _seconds("readyz fails, serving goes on: time for load balancers to notice")
+    ] = 5.0
+    grace_s: Annotated[float, _seconds("time for streams to finish once accepting has stopped")] = 60.0
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged, to stderr."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], _text("least severity", live=True)] = (
+        "info"
+    )
+    format: Annotated[Literal["text", "json"], _text("for people or for machines")] = "text"
+
+
+class Usage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Counting tokens."""
+
+    inject: Annotated[
+        bool,
+        _field(
+            "ask workers for usage in every stream and take it out again when the client did not", live=True
+        ),
+    ] = True
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of the role `serve`."""
+
+    http: Http = Http()
+    admin: Admin = Admin()
+    workers: Workers = Workers()
+    routing: Routing = Routing()
+    health: Health = Health()
+    circuit: Circuit = Circuit()
+    retry: Retry = Retry()
+    deadlines: Deadlines = Deadlines()
+    limits: Limits = Limits()
+    queue: Queue = Queue()
+    drain: Drain = Drain()
+    log: Log = Log()
+    usage: Usage = Usage()
+
+
+Rule = Callable[[Settings], tuple[str, str] | None]
+"""The path objected to and why, or None."""
+
+
+def _hold_ends_before_first_token(s: Settings) -> tuple[str, str] | None:
+    if s.deadlines.hold_max_s <= s.deadlines.first_token_s:
+        return None
+    return "deadlines.hold_max_s", f"must not exceed deadlines.first_token_s ({s.deadlines.first_token_s:g})"
+
+
+def _total_covers_first_token(s: Settings) -> tuple[str, str] | None:
+    if s.deadlines.total_s == 0 or s.deadlines.total_s >= s.deadlines.first_token_s:
+        return None
+    return (
+        "deadlines.total_s",
+        f"must be 0 or at least deadlines.first_token_s ({s.deadlines.first_token_s:g})",
+    )
+
+
+def _circuit_opens_no_longer_than_its_maximum(s: Settings) -> tuple[str, str] | None:
+    if s.circuit.open_s <= s.circuit.max_open_s:
+        return None
+    return "circuit.open_s", f"must not exceed circuit.max_open_s ({s.circuit.max_open_s:g})"
+
+
+def _buffer_holds_a_body(s: Settings) -> tuple[str, str] | None:
+    if s.limits.buffered_bytes >= s.limits.body_bytes:
+        return None
+    return "limits.buffered_bytes", f"must hold at least one body, limits.body_bytes ({s.limits.body_bytes})"
+
+
+def _ports_differ(s: Settings) -> tuple[str, str] | None:
+    if s.http.port == 0 or (s.http.host, s.http.port) != (s.admin.host, s.admin.port):
+        return None
+    return "admin.port", f"is http.port too ({s.http.port}); they need two"
+
+
+def _admin_beyond_loopback_has_a_token(s: Settings) -> tuple[str, str] | None:
+    loopback = s.admin.host in ("localhost", "::1") or s.admin.host.startswith("127.")
+    if loopback or s.admin.token_file is not None:
+        return None
+    return "admin.token_file", f"must be set while admin.host is not loopback ({s.admin.host})"
+
+
+def _urls_are_worker_urls(s: Settings) -> tuple[str, str] | None:
+    wrong = next((url for url in s.workers.urls if not url.startswith("http://") or url == "http://"), None)
+    if wrong is None:
+        return None
+    return (
+        "workers.urls",
+        f"{wrong!r} is no worker URL; write http://HOST:PORT (TLS to workers is not supported)",
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    _hold_ends_before_first_token,
+    _total_covers_first_token,
+    _circuit_opens_no_longer_than_its_maximum,
+    _buffer_holds_a_body,
+    _ports_differ,
+    _admin_beyond_loopback_has_a_token,
+    _urls_are_worker_urls,
+)
