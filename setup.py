@@ -1,13 +1,13 @@
 """Builds the extensions; everything else stands in pyproject.toml.
 
 The C core (csrc/) is compiled once into a static archive, and each grove_dp/native/*.pyx becomes one
-extension linked with it. Nothing is compiled twice: every object carries the compiler's own list of the headers
-it read (-MMD), so touching one C file costs its object, the archive and the links. distutils keeps no such list
-and would compile every file again.
+extension linked with it. Nothing is compiled twice: every object carries the compiler's own list of the
+headers it read (-MMD), so touching one C file costs its object, the archive and the links. distutils keeps
+no such list and would compile every file again.
 
-    GROVE_DP_DEBUG=1   -O0, assertions on, Cython line tracing (objects live apart, so switching is cheap)
+    GROVE_DP_DEBUG=1   -O0, assertions on, Cython line tracing (objects live apart: switching is cheap)
 
-Instruction sets beyond the x86-64 baseline are chosen by the C code at run time: one wheel fits every machine.
+Instruction sets beyond the x86-64 baseline are chosen by the C code at run time: one wheel fits all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Time as an argument.
 
-Decisions get a number; loops get a Clock and ask it. `SystemClock` is the machine's; `ManualClock` stands still
-until a test advances it, and wakes its sleepers in order of their time: a test of an hour takes no time.
+Decisions get a number; loops get a Clock and ask it. `SystemClock` is the machine's; `ManualClock` stands
+still until a test advances it, and wakes its sleepers in order of their time: an hour takes no time.
 """
 
 import time

@@ -1,8 +1,8 @@
 """Expected trouble, sorted by whose fault it is.
 
-Every class has a `reason`: one CamelCase word, stable, that also stands in the API's error body, in conditions
-and in metric labels. The fault decides who should act: the client (4xx), a worker (502, 503), or us (500).
-A message names the place and the remedy. What is not a GroveError is a bug and keeps its traceback.
+Every class has a `reason`: one CamelCase word, stable, that also stands in the API's error body, in
+conditions and in metric labels. The fault decides who should act: the client (4xx), a worker (502, 503), or
+us (500). A message names the place and the remedy. What is not a GroveError is a bug and keeps its traceback.
 """
 
 from collections.abc import Sequence

@@ -89,9 +89,9 @@ class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The vLLM workers behind this frontend."""
 
     urls: Annotated[
-        list[str],
+        tuple[str, ...],
         _text("base URLs, http://HOST:PORT; a name that resolves to several addresses is several", live=True),
-    ] = []
+    ] = ()
     file: Annotated[str | None, _text("file with one worker URL per line, read again when it changes")] = None
     model: Annotated[
         str | None, _text("served model name to assume instead of asking each worker's /v1/models")

@@ -1,0 +1,210 @@
+"""Where each setting comes from: flag > GROVE_DP_<SECTION>__<KEY> > --config YAML > default.
+
+    add_settings_flags(parser)                 --http.port 8000, --port 8000, --config FILE, ...
+    loaded = load(args, os.environ, file)      args: parsed by that parser, or None; file: overrides --config
+    loaded.settings.http.port                  the values (settings.py)
+    loaded.origins["http.port"]                "default", "grove.yaml:3", "GROVE_DP_HTTP__PORT", "--port"
+    changes(before.settings, after.settings)   what a reload would change, and what of it needs a restart
+
+Every source is checked whole, an overridden value too, and all that is wrong is told at once: `load` raises
+one ConfigurationError whose messages name the place, the path and, for an unknown key, the nearest one.
+
+Kubernetes injects GROVE_DP_PORT=tcp://... and the like where a Service is named grove-dp; so only variables
+with a double underscore are ours, and one that merely lacks it is reported unless it holds an address.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from grove_dp.errors import ConfigurationError
+from grove_dp.fields import ENV_PREFIX, fields, nearest, value_of
+from grove_dp.settings import RULES, Settings
+
+__all__ = ["Change", "Loaded", "add_settings_flags", "changes", "load"]
+
+ALIASES = {
+    "http.host": ("--host",),
+    "http.port": ("--port",),
+    "http.threads": ("--threads",),
+    "admin.host": ("--admin-host",),
+    "admin.port": ("--admin-port",),
+    "workers.urls": ("--workers",),
+    "workers.file": ("--workers-file",),
+    "workers.model": ("--model",),
+    "workers.max_inflight": ("--max-inflight",),
+    "routing.policy": ("--policy",),
+    "log.level": ("--log-level",),
+    "log.format": ("--log-format",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and, by path, where each value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting that differs after a reload; it needs a restart unless it is live."""
+
+    path: str
+    before: Any
+    after: Any
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    path: str
+    raw: Any
+    origin: str
+    is_text: bool  # from a shell: every value is a string
+
+
+def add_settings_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag per setting, plus --config FILE."""
+    parser.allow_abbrev = False  # a prefix that is unique today is ambiguous after the next setting
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings")
+    group = parser
+    for field in fields().values():
+        if field.section != getattr(group, "title", None):
+            group = parser.add_argument_group(field.section)  # type: ignore[assignment]
+        boolean = field.base is bool
+        group.add_argument(
+            f"--{field.path}",
+            *ALIASES.get(field.path, ()),
+            action=_Flag,
+            dest=field.path,
+            default=argparse.SUPPRESS,
+            metavar=field.form,
+            nargs="?" if boolean else None,
+            const="true" if boolean else None,
+            help=f"{field.description} [{field.show(field.default)}]".replace("%", "%%"),
+        )
+
+
+def load(args: argparse.Namespace | None, environ: Mapping[str, str], file: Path | None = None) -> Loaded:
+    """Merge all sources, or raise ConfigurationError with everything that is wrong in them."""
+    file = file or getattr(args, "config", None)
+    problems: list[str] = []
+    values: dict[str, dict[str, Any]] = {}
+    origins = dict.fromkeys(fields(), "default")
+    for given in _all_given(args, environ, file, problems):
+        field = fields()[given.path]
+        try:
+            values.setdefault(field.section, {})[field.name] = (
+                field.parse if given.is_text else field.value
+            )(given.raw)
+        except ValueError as error:
+            problems.append(f"{given.origin}: {given.path}: {error}")
+        else:
+            origins[given.path] = given.origin
+    if not problems:
+        kinds = get_type_hints(Settings)
+        settings = Settings(**{section: kinds[section](**chosen) for section, chosen in values.items()})
+        objections = [found for rule in RULES if (found := rule(settings))]
+        problems = [f"{_place(origins[path])}{path}: {why}" for path, why in objections]
+    if problems:
+        raise ConfigurationError(problems)
+    return Loaded(settings, origins)
+
+
+def changes(before: Settings, after: Settings) -> list[Change]:
+    """The settings that differ, in the order of settings.py."""
+    differing = (
+        (field, value_of(before, field.path), value_of(after, field.path)) for field in fields().values()
+    )
+    return [Change(field.path, old, new, field.live) for field, old, new in differing if old != new]
+
+
+def _all_given(
+    args: argparse.Namespace | None, environ: Mapping[str, str], file: Path | None, problems: list[str]
+) -> Iterator[_Given]:
+    """Every value of every source, the stronger source later."""
+    if file is not None:
+        yield from _from_file(file, problems)
+    yield from _from_environment(environ, problems)
+    for path, (option, text) in getattr(args, "given", {}).items():
+        yield _Given(path, text, option, is_text=True)
+
+
+def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
+    import yaml  # 15 ms that a start without --config saves
+
+    try:
+        loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file}: is no YAML: {' '.join(str(error).split())}") from None
+
+    def pairs(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
+        """(path, place, value node) of each key of a mapping; an empty node is an empty mapping."""
+        if node is None or node.tag == "tag:yaml.org,2002:null":
+            return
+        if not isinstance(node, yaml.MappingNode):
+            problems.append(
+                f"{file}:{node.start_mark.line + 1}: {path or 'the file'}: must be a mapping of settings"
+            )
+            return
+        seen = set()
+        for key, value in node.value:
+            below, place = f"{path}{key.value}", f"{file}:{key.start_mark.line + 1}"
+            if below in seen:
+                problems.append(f"{place}: {below}: stands twice; keep one")
+            seen.add(below)
+            yield below, place, value
+
+    sections = {path.partition(".")[0] for path in fields()}
+    for section, place, below in pairs(root, ""):
+        if section not in sections:
+            problems.append(f"{place}: {section}: no such section{nearest(section, sections)}")
+            continue
+        for path, key_place, value in pairs(below, f"{section}."):
+            if path in fields():
+                yield _Given(path, loader.construct_object(value, deep=True), key_place, is_text=False)
+            else:
+                problems.append(f"{key_place}: {path}: no such setting{nearest(path, fields())}")
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[_Given]:
+    known = {field.variable: field.path for field in fields().values()}
+    single = {name.replace("__", "_"): name for name in known}
+    for name in sorted(name for name in environ if name.startswith(ENV_PREFIX)):
+        if name in known:
+            yield _Given(known[name], environ[name], name, is_text=True)
+        elif "__" in name.removeprefix(ENV_PREFIX):
+            problems.append(f"{name}: no such setting{nearest(name, known)}")
+        elif name in single and "://" not in environ[name]:
+            problems.append(f"{name}: is not read; write {single[name]}, with two underscores")
+
+
+class _Flag(argparse.Action):
+    """Keeps what was given, and by which spelling, apart from the other arguments: `args.given`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
+    ) -> None:
+        given: dict[str, tuple[str, str]] = dict(getattr(namespace, "given", {}))
+        text, path = str(values), self.dest
+        if path in given and fields()[path].is_list:
+            text = f"{given[path][1]},{text}"  # repeatable
+        given[path] = (option or f"--{path}", text)
+        namespace.given = given
+
+
+def _place(origin: str) -> str:
+    return "" if origin == "default" else f"{origin}: "
