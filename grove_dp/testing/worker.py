@@ -1,8 +1,8 @@
 """A worker on a real port whose every answer the test writes.
 
 `ScriptedWorker` answers `/health` and `/v1/models` like a vLLM worker and everything else from a list of
-steps: bytes, pauses, events to wait for, a clean close, a reset. It keeps every request byte for byte and notes
-the moment at which the peer went away, whatever it was doing then: a pump reads each connection all the time.
+steps: bytes, pauses, events to wait for, a clean close, a reset. It keeps every request byte for byte and
+notes the moment at which the peer went away, whatever it was doing then: a pump reads all the time.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class ScriptedWorker:
     """A worker on a real port whose every answer the test writes.
 
     `answers` is a queue of scripts, one per request in order of arrival; when it is empty, `default` answers.
-    Requests that reached it stand in `calls`; health checks and model lists are counted apart, never scripted.
+    Requests that reached it stand in `calls`; health checks and model lists are never scripted.
     """
 
     def __init__(self, *models: str, default: Sequence[Step] | None = None) -> None:

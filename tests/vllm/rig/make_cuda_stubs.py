@@ -3,7 +3,7 @@
 usage: make_cuda_stubs.py TORCH_LIB_DIR      needs gcc, nm, readelf
 
 Torch asks the loader for libcudart, libcublas and the like by name, and for symbols by name and version. Each
-stand-in defines exactly the symbols that torch leaves undefined; every function answers cudaErrorNoDevice (100),
+stand-in defines exactly the symbols that torch leaves undefined; every function answers "no device" (100),
 so that torch finds "no GPU" instead of failing to load.
 """
 
