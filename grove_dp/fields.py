@@ -177,8 +177,8 @@ def _size(text: str) -> int:
     if not matched:
         raise ValueError(f"must be a size such as 65536, 64KiB or 32MiB, got {text!r}")
     unit = matched[2] or ""
-    base: int = 1024 if unit.endswith("i") else 1000
-    return int(matched[1]) * base ** _POWER[unit[:1]]
+    factor: int = (1024 if unit.endswith("i") else 1000) ** _POWER[unit[:1]]
+    return int(matched[1]) * factor
 
 
 def _without_none(kind: Any) -> Any:
