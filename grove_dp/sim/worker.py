@@ -1,0 +1,408 @@
+"""A simulated vLLM worker, and many of them in one process.
+
+    async with SimWorkers(count=4, speed=10) as workers:
+        workers[0].url                     # http://127.0.0.1:...
+        workers[0].fault("die_mid_stream", after_events=3, count=1)
+        workers[0].state()["running"]
+
+Each worker owns an engine, a port and one task. The task asks the engine for a step, sleeps until the step
+would end, and hands its tokens to the exchanges that wait for them: time is the engine's, scaled by `speed`.
+When the task falls behind (a busy machine) it drops the debt beyond 50 ms instead of running hot.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import msgspec
+
+from grove_dp.sim.asks import Ask, Reader
+from grove_dp.sim.engine import Engine, EngineLimits, Output
+from grove_dp.sim.exchange import Exchange
+from grove_dp.sim.faults import Fault, FaultKind
+from grove_dp.sim.http import HttpServer, Reply, Request
+from grove_dp.sim.profiles import Profile, profile_named
+from grove_dp.sim.refusals import DEAD, DRAINING, OVERLOADED, UNEXPECTED, Refusal
+from grove_dp.sim.replies import Face
+from grove_dp.sim.routes import DIALECTS, ID_PREFIX, Routes
+from grove_dp.sim.tokenizer import DEFAULT_MODEL, ModelTokenizer
+
+__all__ = ["SimWorker", "SimWorkers", "WorkerSettings"]
+
+VERSION = "0.32.0"
+DEBT_S = 0.05
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker is started; names follow `vllm serve`. None keeps the profile's value."""
+
+    profile: str = "llama-8b-h100"
+    speed: float = 1.0
+    seed: int = 0
+    served_model_name: tuple[str, ...] = ()
+    tokenizer: str = str(DEFAULT_MODEL)
+    block_size: int = 16
+    num_gpu_blocks: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_model_len: int | None = None
+    long_prefill_token_threshold: int = 0
+    prefix_caching: bool = True
+    max_num_queued_reqs: int | None = None
+    answer_tokens: int = 256  # length of an answer that is free to end
+    shutdown_timeout_s: float = 0.0
+    keep_alive_s: float = 5.0
+    sse_keep_alive_s: float = 0.0
+    api_key: str | None = None
+    enable_prompt_tokens_details: bool = False
+    enable_per_request_metrics: bool = False
+    enable_request_id_headers: bool = False
+    enable_auto_tool_choice: bool = False
+
+    @property
+    def of_profile(self) -> Profile:
+        return profile_named(self.profile)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self.served_model_name or (self.of_profile.served_model,)
+
+    @property
+    def model_len(self) -> int:
+        return self.max_model_len or self.of_profile.max_model_len
+
+
+class SimWorker:
+    """One worker: engine, port, faults, lifecycle."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        tokenizer: ModelTokenizer,
+        *,
+        rng: random.Random,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.rng = rng
+        self.wall = wall
+        self.started_at = wall()
+        self.fingerprint = f"vllm-{VERSION}-{rng.getrandbits(32):08x}"
+        self.reader = Reader(
+            tokenizer, settings.models, settings.model_len, auto_tools=settings.enable_auto_tool_choice
+        )
+        self.engine = self._new_engine()
+        self.requests_started = self.requests_finished = self.requests_aborted = self.rejected = 0
+        self.draining = self.dead = False
+        self._fault = Fault()
+        self._exchanges: set[Exchange] = set()
+        self._wake = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._http = HttpServer(
+            Routes(self).answer, keep_alive_s=settings.keep_alive_s, request_id=self._request_id, wall=wall
+        )
+
+    @property
+    def port(self) -> int:
+        return self._http.port
+
+    @property
+    def url(self) -> str:
+        return f"http://{self._http.host}:{self.port}"
+
+    @property
+    def current_fault(self) -> Fault:
+        return self._fault
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen and run the engine."""
+        await self._http.listen(host, port)
+        self._task = asyncio.create_task(self._run(), name=f"engine of {self.url}")
+
+    async def stop(self) -> None:
+        """Gone at once, as after SIGKILL: connections are reset."""
+        self._http.stop_listening()
+        self._http.abort_all()
+        for exchange in list(self._exchanges):
+            exchange.abandon()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await asyncio.sleep(0)  # lets the transports say goodbye
+
+    async def restart(self) -> None:
+        """Back on the same port with an empty cache."""
+        await self.stop()
+        self.engine, self.draining, self.dead, self._fault = self._new_engine(), False, False, Fault()
+        self._http.closing = False
+        await self.start(self._http.host, self.port)
+
+    async def shutdown(self) -> None:
+        """SIGTERM: with a shutdown timeout running answers finish while new requests get 500; what still runs
+        after it (at once, by default) ends with an error."""
+        self.draining = True
+        if self.settings.shutdown_timeout_s > 0 and self._exchanges:
+            self._empty.clear()
+            try:
+                await asyncio.wait_for(self._empty.wait(), self.settings.shutdown_timeout_s)
+            except TimeoutError:
+                pass
+        self._http.closing = True
+        self._http.stop_listening()
+        self._fail_all()
+        self._http.close_idle()
+        await asyncio.sleep(0)
+        await self.stop()
+
+    def fault(
+        self, kind: FaultKind | Fault, *, after_events: int = 0, count: int | None = None, delay_s: float = 0
+    ) -> None:
+        """Switch a fault on, or everything off with "none"."""
+        fault = kind if isinstance(kind, Fault) else Fault(kind, after_events, count, delay_s)
+        before, self._fault = self._fault, fault
+        self.draining, self.dead = fault.kind == "drain", fault.kind == "crash"
+        if fault.kind == "refuse":
+            self._http.stop_listening()
+            self._http.close_idle()
+        elif before.kind == "refuse" and not self._http.listening:
+            self._http.listen_again()
+        if self.dead:
+            self._fail_all()
+
+    def state(self) -> dict[str, Any]:
+        """Counters, as `/sim/state` shows them."""
+        totals, pool = self.engine.totals, self.engine.pool
+        return {
+            "url": self.url,
+            "listening": self._http.listening,
+            "draining": self.draining,
+            "fault": msgspec.to_builtins(self._fault),
+            "requests_started": self.requests_started,
+            "requests_finished": self.requests_finished,
+            "requests_aborted": self.requests_aborted,
+            "requests_rejected": self.rejected,
+            "requests_open": len(self._exchanges),
+            "running": self.engine.running,
+            "waiting": self.engine.waiting,
+            "connections_open": self._http.open,
+            "connections_accepted": self._http.accepted,
+            "events_sent": self._http.events_sent,
+            "blocks_used": pool.usable - pool.free,
+            "blocks_usable": pool.usable,
+            "blocks_cached": pool.cached,
+            "engine": msgspec.to_builtins(totals),
+        }
+
+    def spend_fault(self) -> Fault:
+        """The fault that the next generating request meets; counts it."""
+        fault = self._fault
+        if fault.count is None:
+            return fault
+        if fault.count <= 0:
+            return Fault()
+        left = fault.count - 1
+        self._fault = msgspec.structs.replace(fault, count=left) if left else Fault()
+        return fault
+
+    def serve(self, ask: Ask, reply: Reply, request: Request) -> None:
+        """Take a request that has been understood."""
+        fault = self.spend_fault()
+        refusal = self._objection(fault)
+        if fault.kind == "hang" and not (ask.stream and fault.after_events):
+            return
+        exchange = self._exchange(ask, reply, request, fault)
+        self.requests_started += 1
+        self._exchanges.add(exchange)
+        if refusal is not None:
+            if ask.stream and refusal is OVERLOADED:
+                reply.open()
+            exchange.fail(refusal)
+            return
+        script = self.tokenizer.encode(ask.script, special=False) if ask.script is not None else None
+        exchange.start(self.engine, script, self._answer_len(ask), self.settings.sse_keep_alive_s)
+        self._wake.set()
+
+    def _objection(self, fault: Fault) -> Refusal | None:
+        """Why a request is refused before it reaches the engine."""
+        if self.dead:
+            return DEAD
+        if self.draining:
+            return DRAINING
+        if fault.kind == "error500":
+            return UNEXPECTED
+        if fault.kind == "error_in_200" and fault.after_events == 0:
+            return OVERLOADED
+        limit = self.settings.max_num_queued_reqs
+        if limit is not None and self.engine.waiting >= limit:
+            self.rejected += 1
+            return OVERLOADED
+        return None
+
+    def _exchange(self, ask: Ask, reply: Reply, request: Request, fault: Fault) -> Exchange:
+        hex_id = f"{self.rng.getrandbits(64) | 1 << 63:016x}"
+        face = Face(
+            ident=ID_PREFIX[ask.kind] + (ask.request_id or hex_id),
+            hex_id=hex_id,
+            created=int(self.wall()),
+            fingerprint=self.fingerprint,
+            tokenizer=self.tokenizer,
+            details=self.settings.enable_prompt_tokens_details,
+            metrics=self.settings.enable_per_request_metrics,
+            block_size=self.settings.block_size,
+        )
+        wanted = request.headers.get("endpoint-load-metrics-format", "").upper()
+        return Exchange(
+            ask,
+            face,
+            DIALECTS[ask.kind](ask, face),
+            reply,
+            fault,
+            extra=lambda: self._load_header(wanted),
+            ended=self._ended,
+        )
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._exchanges.discard(exchange)
+        if all(choice.finish_reason for choice in exchange.choices):
+            self.requests_finished += 1
+        else:
+            self.requests_aborted += 1
+        if not self._exchanges:
+            self._empty.set()
+
+    def _fail_all(self) -> None:
+        for exchange in list(self._exchanges):
+            exchange.fail(DEAD)
+
+    def _answer_len(self, ask: Ask) -> int:
+        mean = self.settings.answer_tokens
+        spread = random.Random(hash((self.settings.seed, *ask.prompts[0])))
+        return mean // 2 + spread.randrange(mean + 1) if mean > 1 else mean
+
+    def _load_header(self, wanted: str) -> dict[str, str]:
+        waiting, usage = float(self.engine.waiting), self.engine.pool.usage
+        if wanted == "JSON":
+            named = f'{{"num_requests_waiting": {waiting}, "kv_cache_usage_perc": {usage}}}'
+            return {"endpoint-load-metrics": f'JSON {{"named_metrics": {named}}}'}
+        if wanted == "TEXT":
+            named = f"named_metrics.num_requests_waiting={waiting}, named_metrics.kv_cache_usage_perc={usage}"
+            return {"endpoint-load-metrics": f"TEXT {named}"}
+        return {}
+
+    def _request_id(self, request: Request) -> str | None:
+        if not self.settings.enable_request_id_headers:
+            return None
+        return request.headers.get("x-request-id") or uuid.UUID(int=self.rng.getrandbits(128)).hex
+
+    def _new_engine(self) -> Engine:
+        s, profile = self.settings, self.settings.of_profile
+        limits = EngineLimits.of(
+            profile,
+            block_size=s.block_size,
+            num_gpu_blocks=s.num_gpu_blocks,
+            max_num_seqs=s.max_num_seqs,
+            max_num_batched_tokens=s.max_num_batched_tokens,
+            long_prefill_tokens=s.long_prefill_token_threshold,
+            prefix_caching=s.prefix_caching,
+        )
+        if s.model_len > (limits.num_gpu_blocks - 1) * s.block_size:
+            usable = (limits.num_gpu_blocks - 1) * s.block_size
+            raise ValueError(
+                f"max-model-len {s.model_len} does not fit the KV cache of {usable} tokens: "
+                "lower --max-model-len or raise --num-gpu-blocks"
+            )
+        words = self.tokenizer.vocabulary
+        return Engine(profile, limits, vocabulary=words, eos=self.tokenizer.eos, seed=s.seed)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if self.engine.idle:
+                self._wake.clear()
+                await self._wake.wait()
+                due = loop.time()
+            duration, outputs = self.engine.step()
+            due = max(due + duration / self.settings.speed, loop.time() - DEBT_S)
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            deliver(outputs)
+
+
+def deliver(outputs: list[Output]) -> None:
+    """Hand a step's tokens out; each exchange writes once."""
+    touched: dict[Exchange, None] = {}
+    for output in outputs:
+        exchange, choice = output.sequence.owner
+        exchange.push(output, choice)
+        touched[exchange] = None
+    for exchange in touched:
+        exchange.flush()
+
+
+class SimWorkers:
+    """`count` workers on consecutive ports (or free ones, with port 0)."""
+
+    def __init__(
+        self,
+        count: int = 1,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        admin_port: int | None = None,
+        settings: WorkerSettings | None = None,
+        **changes: Any,
+    ) -> None:
+        base = settings or WorkerSettings()
+        self.settings = msgspec.structs.replace(base, **changes)
+        self._host, self._port, self._admin_port = host, port, admin_port
+        tokenizer = ModelTokenizer(self.settings.tokenizer)
+        self._workers = [
+            SimWorker(self.settings, tokenizer, rng=random.Random(f"{self.settings.seed}/{n}"))
+            for n in range(count)
+        ]
+        self._admin: HttpServer | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            for n, worker in enumerate(self._workers):
+                await worker.start(self._host, self._port + n if self._port else 0)
+            if self._admin_port is not None:
+                self._admin = HttpServer(Routes.admin_of(self._workers))
+                await self._admin.listen(self._host, self._admin_port)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._admin is not None:
+            self._admin.stop_listening()
+            self._admin.abort_all()
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    async def shutdown(self) -> None:
+        """SIGTERM to all of them."""
+        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+
+    @property
+    def urls(self) -> list[str]:
+        return [worker.url for worker in self._workers]
+
+    @property
+    def admin_url(self) -> str | None:
+        return None if self._admin is None else f"http://{self._host}:{self._admin.port}"
+
+    def __getitem__(self, index: int) -> SimWorker:
+        return self._workers[index]
+
+    def __iter__(self) -> Iterator[SimWorker]:
+        return iter(self._workers)
+
+    def __len__(self) -> int:
+        return len(self._workers)
