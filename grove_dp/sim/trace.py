@@ -5,7 +5,7 @@ name; plain, gzip and xz files are read as they are, line by line, so a trace of
 
     Mooncake   {"timestamp": ms, "input_length": n, "output_length": n, "hash_ids": [..]}  one object a line
     Azure      TIMESTAMP,ContextTokens,GeneratedTokens                                     CSV with a header
-    ServeGen   {"model": {"t": [s..], "rate": [req/s..], "cvw": [..]}, ..}                 rate curves, one document
+    ServeGen   {"model": {"t": [s..], "rate": [req/s..], "cvw": [..]}, ..}
 
 Times count from the first request of a trace (from the first `t` of a rate curve), whatever epoch the file
 uses. Rows that are a little out of order are sorted within a window of `LOOKAHEAD` rows. The rate curves of
@@ -59,9 +59,8 @@ class TraceRequest(msgspec.Struct, frozen=True, gc=False):
 def sniff(path: Path) -> str:
     """`mooncake`, `azure` or `servegen`, judged by the first line that is not blank."""
     with trace_lines(path) as lines:
-        for at, line in lines:
-            first = line.strip()
-            if first:
+        for at, line in lines:  # noqa: B007 - the number stands in the error below
+            if first := line.strip():
                 break
         else:
             raise TraceError(f"{path}: empty; expected a Mooncake, Azure or ServeGen trace")
@@ -88,7 +87,7 @@ def read_rows(path: Path, *, form: str) -> Iterator[TraceRequest]:
     for row in _in_order(rows):
         origin = row.at_s if origin is None else origin
         # a row later than its neighbours by more than the window cannot go before what was already given out
-        yield msgspec.structs.replace(row, at_s=max(0.0, row.at_s - origin))
+        yield msgspec.structs.replace(row, at_s=max(0.0, round(row.at_s - origin, 6)))
 
 
 def _in_order(rows: Iterable[TraceRequest]) -> Iterator[TraceRequest]:
@@ -103,7 +102,7 @@ def _in_order(rows: Iterable[TraceRequest]) -> Iterator[TraceRequest]:
         yield heapq.heappop(heap)[2]
 
 
-# -- Mooncake ----------------------------------------------------------------------------------------------
+# -- Mooncake --------------------------------------------------------------------------------------------
 
 
 class _MooncakeRow(msgspec.Struct, gc=False):
@@ -146,7 +145,7 @@ def _request(
     return TraceRequest(at_s, int(input_tokens), int(output_tokens), hash_ids)
 
 
-# -- Azure -------------------------------------------------------------------------------------------------
+# -- Azure -----------------------------------------------------------------------------------------------
 
 _AZURE = ("timestamp", "contexttokens", "generatedtokens")
 _INSTANT = re.compile(
@@ -174,8 +173,8 @@ def _azure(path: Path) -> Iterator[TraceRequest]:
                 yield _request(path, at, _seconds(row[when]), float(row[context]), float(row[generated]))
             except (ValueError, IndexError, OverflowError):
                 raise TraceError(
-                    f"{path}, line {at}: expected a time like 2023-11-16 18:17:03.9799600 and two token "
-                    f"counts in columns {when + 1}, {context + 1}, {generated + 1}; found {','.join(row)[:60]!r}"
+                    f"{path}, line {at}: expected a time like 2023-11-16 18:17:03.97996 in column {when + 1}"
+                    f" and token counts in {context + 1}, {generated + 1}; found {','.join(row)[:60]!r}"
                 ) from None
 
 
@@ -215,7 +214,7 @@ def _zone_s(zone: str) -> int:
     return (-1 if zone[0] == "-" else 1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
 
 
-# -- ServeGen ----------------------------------------------------------------------------------------------
+# -- ServeGen --------------------------------------------------------------------------------------------
 
 
 class _CurveRow(msgspec.Struct):
@@ -263,7 +262,7 @@ def _curve(path: Path, name: str, row: _CurveRow) -> Curve:
     return Curve(name, tuple(t - row.t[0] for t in row.t), tuple(row.rate), cv)
 
 
-# -- the whole ---------------------------------------------------------------------------------------------
+# -- the whole -------------------------------------------------------------------------------------------
 
 
 class Window(msgspec.Struct, frozen=True):

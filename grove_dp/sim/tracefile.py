@@ -1,7 +1,7 @@
 """The bytes of a trace file: unpacked (plain, gzip, xz), numbered line by line, and its faults named.
 
-Whatever is wrong below the format - no such file, a cut-off download, bytes that are no text - is a `TraceError`
-with the file and the last line that was good.
+Whatever is wrong below the format - no such file, a cut-off download, bytes that are no text - is a
+`TraceError` with the file and the last line that was good.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["TraceError", "trace_lines"]
 class TraceError(GroveError):
     """A trace file that cannot be read: names the file, the line, and what was expected there."""
 
-    reason, status = "InvalidTrace", 400
+    reason, status, exit_code = "InvalidTrace", 400, 2
 
 
 @contextmanager
