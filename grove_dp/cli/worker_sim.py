@@ -8,19 +8,28 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from grove_dp.errors import ConfigurationError, GroveError
+
 if TYPE_CHECKING:
     from grove_dp.sim.worker import SimWorkers
 
-__all__ = ["add_parser", "main", "run"]
+__all__ = ["add_parser", "run"]
 
 _FLAGS = (
-    "profile speed seed tokenizer block_size num_gpu_blocks max_num_seqs max_num_batched_tokens max_model_len "
-    "long_prefill_token_threshold max_num_queued_reqs answer_tokens api_key enable_prompt_tokens_details "
-    "enable_per_request_metrics enable_request_id_headers enable_auto_tool_choice"
+    "profile speed seed tokenizer block_size num_gpu_blocks max_num_seqs max_num_batched_tokens "
+    "max_model_len long_prefill_token_threshold max_num_queued_reqs answer_tokens api_key "
+    "enable_prompt_tokens_details enable_per_request_metrics enable_request_id_headers "
+    "enable_auto_tool_choice"
 ).split()
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+class PortTaken(GroveError):
+    """A port of the worker is not to be had."""
+
+    reason = "PortTaken"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command; nothing heavy is imported before `run`."""
     parser = subparsers.add_parser(
         "worker-sim",
@@ -28,7 +37,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Serve simulated vLLM 0.32 workers: same HTTP, an engine with a KV cache, no GPU.",
     )
     _add_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,66 +83,58 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    import msgspec
+    import uvloop
+
+    from grove_dp.sim.worker import SimWorkers
 
     try:
-        import uvloop
-
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    except ImportError:
-        runner = asyncio.Runner()
-    from grove_dp.sim.worker import SimWorkers, WorkerSettings
-
-    given = {name: getattr(args, name) for name in _FLAGS}
-    changes = {name: value for name, value in given.items() if value is not None}
-    try:
-        settings = msgspec.structs.replace(
-            WorkerSettings(),
-            **changes,
+        workers = SimWorkers(
+            args.count,
+            host=args.host,
+            port=args.port,
+            admin_port=args.admin_port,
             served_model_name=tuple(args.served_model_name or ()),
             prefix_caching=not args.no_prefix_caching,
             shutdown_timeout_s=args.shutdown_timeout,
             sse_keep_alive_s=args.sse_keep_alive_interval,
+            **{name: getattr(args, name) for name in _FLAGS if getattr(args, name) is not None},
         )
-        workers = SimWorkers(
-            args.count, host=args.host, port=args.port, admin_port=args.admin_port, settings=settings
-        )
-    except (ValueError, FileNotFoundError) as error:
-        print(f"grove-dp worker-sim: {error}", file=sys.stderr)
-        return 2
-    with runner:
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(str(error)) from error
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(workers))
 
 
-async def _serve(workers: "SimWorkers") -> int:
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[int] = loop.create_future()
+async def _serve(workers: SimWorkers) -> int:
+    signals: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _note, stopped, number)
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     try:
-        async with workers:
-            admin = f"  admin {workers.admin_url}" if workers.admin_url else ""
-            print(f"ready: {' '.join(workers.urls)}{admin}", flush=True)
-            if await stopped == signal.SIGINT:
-                return 130
-            await workers.shutdown()
+        await workers.start()
     except OSError as error:
-        print(f"grove-dp worker-sim: {error}: choose another --port", file=sys.stderr)
-        return 1
+        raise PortTaken(f"{error}; choose another --port") from error
+    try:
+        admin = f"  admin {workers.admin_url}" if workers.admin_url else ""
+        print(f"ready: {' '.join(workers.urls)}{admin}", flush=True)
+        if await signals.get() == signal.SIGINT:
+            return 130
+        await _shut_down(workers, signals)
+    finally:
+        await workers.stop()
     return 0
 
 
-def _note(stopped: "asyncio.Future[int]", number: int) -> None:
-    if not stopped.done():
-        stopped.set_result(number)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`python -m grove_dp.cli.worker_sim`."""
-    parser = argparse.ArgumentParser(prog="grove-dp worker-sim")
-    _add_arguments(parser)
-    return run(parser.parse_args(argv))
+async def _shut_down(workers: SimWorkers, signals: asyncio.Queue[int]) -> None:
+    """Shut down as vLLM does; a second signal means now."""
+    gentle = asyncio.create_task(workers.shutdown())
+    hasty = asyncio.create_task(signals.get())
+    await asyncio.wait((gentle, hasty), return_when=asyncio.FIRST_COMPLETED)
+    for task in (gentle, hasty):
+        task.cancel()
+    await asyncio.gather(gentle, hasty, return_exceptions=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from grove_dp.cli.main import main
+
+    sys.exit(main(["worker-sim", *sys.argv[1:]]))

@@ -38,6 +38,7 @@ class Ask(msgspec.Struct):
     salt: str = ""
     token_ids: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     echo: bool = False
     request_id: str | None = None
     tool: str | None = None
@@ -113,10 +114,20 @@ class Reader:
             self._allowed(ids, limit, None),
             given,
             logprobs=logprobs,
+            prompt_logprobs=given.get("prompt_logprobs"),
             tool=tool,
             script=script,
             **common,
         )
+
+    def chat_batch(self, given: dict[str, Any], headers: Mapping[str, str]) -> Ask:
+        """Several conversations, one choice each."""
+        conversations = _messages_in(given)
+        model, common = self._model(given), self._common(given, headers)
+        prompts = [self._chat_tokens(messages, given, None) for messages in conversations]
+        limit = _first(given, "max_completion_tokens", "max_tokens")
+        allowed = min(self._allowed(ids, limit, None) for ids in prompts)
+        return Ask("chat", model, prompts, [""] * len(prompts), allowed, given, **common)
 
     def completion(self, given: dict[str, Any], headers: Mapping[str, str]) -> Ask:
         model, common = self._model(given), self._common(given, headers)
@@ -281,14 +292,7 @@ class Reader:
         """How many tokens may be generated after this prompt."""
         room = self._max_len - len(ids)
         if room <= 0:
-            length = self._max_len + 1
-            raise semantic(
-                f"This model's maximum context length is {self._max_len} tokens. However, your prompt contains "
-                f"at least {length} input tokens, which exceeds this limit even without any output tokens. "
-                "Please reduce the length of the input prompt.",
-                "input_tokens",
-                length,
-            )
+            raise _too_long(self._max_len)
         if wanted is None:
             return room if default is None else min(default, room)
         if not isinstance(wanted, int):
@@ -303,15 +307,7 @@ class Reader:
                 wanted,
             )
         if wanted > room:
-            least = self._max_len - wanted + 1
-            raise semantic(
-                f"This model's maximum context length is {self._max_len} tokens. However, you requested {wanted} "
-                f"output tokens and your prompt contains at least {least} input tokens, for a total of at least "
-                f"{self._max_len + 1} tokens. Please reduce the length of the input prompt or the number of "
-                "requested output tokens.",
-                "input_tokens",
-                least,
-            )
+            raise _no_room(self._max_len, wanted)
         return wanted
 
 
@@ -336,6 +332,27 @@ def _turn(turn: Any) -> dict[str, Any]:
     if isinstance(content, list):
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return {"role": turn.get("role", "user"), "content": content}
+
+
+def _too_long(limit: int) -> Refusal:
+    return semantic(
+        f"This model's maximum context length is {limit} tokens. However, your prompt contains at least "
+        f"{limit + 1} input tokens, which exceeds this limit even without any output tokens. "
+        "Please reduce the length of the input prompt.",
+        "input_tokens",
+        limit + 1,
+    )
+
+
+def _no_room(limit: int, wanted: int) -> Refusal:
+    least = limit - wanted + 1
+    return semantic(
+        f"This model's maximum context length is {limit} tokens. However, you requested {wanted} output "
+        f"tokens and your prompt contains at least {least} input tokens, for a total of at least "
+        f"{limit + 1} tokens. Please reduce the length of the input prompt or the number of requested output tokens.",
+        "input_tokens",
+        least,
+    )
 
 
 def _check_rank(rank: str | None) -> None:

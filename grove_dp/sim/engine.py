@@ -54,7 +54,7 @@ class EngineLimits(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, profile: Profile, **changes: Any) -> "EngineLimits":
         """The profile's limits, with changes; a change that is None keeps the profile's value."""
-        values = {
+        values: dict[str, Any] = {
             "num_gpu_blocks": profile.num_gpu_blocks,
             "max_num_seqs": profile.max_num_seqs,
             "max_num_batched_tokens": profile.max_num_batched_tokens,

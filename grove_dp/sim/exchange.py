@@ -80,6 +80,8 @@ class Exchange:
         self._reply.on_drained = self.flush
         if ask.stream:
             self._reply.open()
+            if prelude := self._dialect.prelude(self.choices):
+                self._reply.send(prelude)
             if keep_alive_s > 0:
                 self._quiet = loop.call_later(keep_alive_s, self._say_alive, keep_alive_s)
 
@@ -116,7 +118,7 @@ class Exchange:
         if self.over:
             return
         if self._reply.opened:
-            self._reply.send([refusal.line(), b"data: [DONE]\n\n"])
+            self._reply.send(self._dialect.failure(refusal))
             self._finish(end=True)
         else:
             self._reply.whole(refusal.status, refusal.body())

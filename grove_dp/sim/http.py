@@ -90,13 +90,15 @@ class Reply:
         body: bytes = b"",
         content_type: str | None = "application/json",
         extra: dict[str, str] | None = None,
+        *,
+        vary: bool = True,
     ) -> None:
-        """Send a complete answer."""
+        """Send a complete answer. `vary` is false for what is answered before the CORS layer."""
         lines = {**(extra or {}), "content-length": str(len(body))}
         if content_type is not None:
             lines["content-type"] = content_type
         self.opened = True
-        self._conn.write(self._head(status, lines) + (b"" if self._head_only else body))
+        self._conn.write(self._head(status, lines, vary=vary) + (b"" if self._head_only else body))
         self._conn.answered(self._keep_alive)
 
     def open(self, content_type: str = "text/event-stream; charset=utf-8") -> None:
@@ -121,12 +123,12 @@ class Reply:
         """Reset the connection."""
         self._conn.abort()
 
-    def _head(self, status: int, lines: dict[str, str]) -> bytes:
+    def _head(self, status: int, lines: dict[str, str], *, vary: bool = True) -> bytes:
         made = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        if self.request_id is not None:
-            made += f"vary: Origin\r\nx-request-id: {self.request_id}\r\n"
-        else:
+        if vary:
             made += "vary: Origin\r\n"
+        if self.request_id is not None:
+            made += f"x-request-id: {self.request_id}\r\n"
         if not self._keep_alive:
             made += "connection: close\r\n"
         return b"%b%bserver: uvicorn\r\n%b\r\n" % (

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from grove_dp.sim.asks import Ask
+from grove_dp.sim.refusals import Refusal
 from grove_dp.sim.tokenizer import ModelTokenizer
 
 __all__ = [
@@ -71,6 +72,9 @@ class Choice:
 class Dialect(Protocol):
     """How one endpoint spells an answer."""
 
+    def prelude(self, choices: Sequence[Choice]) -> list[bytes]:
+        """Events that leave with the head, before the engine has done anything."""
+
     def opening(self, choices: Sequence[Choice]) -> list[bytes]:
         """Events before the first token."""
 
@@ -79,6 +83,9 @@ class Dialect(Protocol):
 
     def closing(self, choices: Sequence[Choice], timing: Timing) -> list[bytes]:
         """Events after the last token of all choices."""
+
+    def failure(self, refusal: Refusal) -> list[bytes]:
+        """Events that end a stream with an error."""
 
     def whole(self, choices: Sequence[Choice], timing: Timing) -> bytes:
         """The unstreamed answer."""
@@ -124,6 +131,25 @@ def logprob_of(token: int, rank: int = 0) -> float:
     return -0.5 - (token * 2654435761 % 1000) / 500 - rank
 
 
+def prompt_logprobs(prompt: Sequence[int], tokenizer: ModelTokenizer) -> list[dict[str, Any] | None]:
+    """For each prompt token but the first: itself and the token that was likelier."""
+    found: list[dict[str, Any] | None] = [None]
+    for token in prompt[1:]:
+        likelier = tokenizer.vocabulary[token % len(tokenizer.vocabulary)]
+        ranked = ((token, 7), (likelier, 1))
+        found.append(
+            {
+                str(which): {
+                    "logprob": logprob_of(which, rank),
+                    "rank": rank,
+                    "decoded_token": tokenizer.decode([which]),
+                }
+                for which, rank in ranked
+            }
+        )
+    return found
+
+
 class ChatReply:
     """Chat completions."""
 
@@ -136,6 +162,12 @@ class ChatReply:
         plain = ask.logprobs is None and not ask.token_ids and not ask.continuous_usage and ask.tool is None
         self._plain = plain
         self._suffix = b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
+
+    def prelude(self, choices: Sequence[Choice]) -> list[bytes]:
+        return []
+
+    def failure(self, refusal: Refusal) -> list[bytes]:
+        return [refusal.line(), DONE]
 
     def opening(self, choices: Sequence[Choice]) -> list[bytes]:
         events = []
@@ -197,7 +229,9 @@ class ChatReply:
                 "service_tier": None,
                 "system_fingerprint": face.fingerprint,
                 "usage": usage_of(choices, ask, face, nulls=True),
-                "prompt_logprobs": None,
+                "prompt_logprobs": None
+                if ask.prompt_logprobs is None
+                else prompt_logprobs(choices[0].prompt, face.tokenizer),
                 "prompt_token_ids": choices[0].prompt if ask.token_ids else None,
                 "prompt_text": None,
                 "kv_transfer_params": None,
@@ -283,7 +317,16 @@ class CompletionReply:
             f'"model":{to_json(ask.model).decode()},"choices":['
         ).encode()
         self._plain = ask.logprobs is None and not ask.token_ids and not ask.continuous_usage and not ask.echo
-        self._suffix = b',"logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}\n\n'
+        self._suffix = (
+            b',"logprobs":null,"finish_reason":null,"stop_reason":null,'
+            b'"prompt_token_ids":null,"token_ids":null}]}\n\n'
+        )
+
+    def prelude(self, choices: Sequence[Choice]) -> list[bytes]:
+        return []
+
+    def failure(self, refusal: Refusal) -> list[bytes]:
+        return [refusal.line(), DONE]
 
     def opening(self, choices: Sequence[Choice]) -> list[bytes]:
         for choice in choices:
@@ -348,12 +391,12 @@ class CompletionReply:
         )
 
     def _whole_choice(self, choice: Choice) -> dict[str, Any]:
-        ask, logprobs, prompt_logprobs = self._ask, None, None
+        ask, logprobs, of_prompt = self._ask, None, None
         if ask.logprobs is not None:
             logprobs = self._logprobs([*choice.prompt, *choice.tokens] if ask.echo else choice.tokens, 0)
             if ask.echo:
                 logprobs["token_logprobs"][0] = logprobs["top_logprobs"][0] = None
-                prompt_logprobs = [None, *(self._prompt_logprob(token) for token in choice.prompt[1:])]
+                of_prompt = prompt_logprobs(choice.prompt, self._face.tokenizer)
         return {
             "index": choice.index,
             "text": self._prompt_text(choice) + choice.text if ask.echo else choice.text,
@@ -361,17 +404,13 @@ class CompletionReply:
             "finish_reason": choice.finish_reason,
             "stop_reason": choice.stop_reason,
             "token_ids": choice.tokens if ask.token_ids else None,
-            "prompt_logprobs": prompt_logprobs,
+            "prompt_logprobs": of_prompt,
             "prompt_token_ids": choice.prompt if ask.token_ids else None,
             "routed_experts": None,
         }
 
     def _prompt_text(self, choice: Choice) -> str:
         return choice.prompt_text or self._face.tokenizer.decode(choice.prompt)
-
-    def _prompt_logprob(self, token: int) -> dict[str, Any]:
-        text = self._face.tokenizer.text(token)
-        return {str(token): {"logprob": logprob_of(token), "rank": 1, "decoded_token": text}}
 
     def _logprobs(self, tokens: Sequence[int], start: int) -> dict[str, Any]:
         texts = [self._face.tokenizer.text(token) for token in tokens]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from grove_dp.sim.asks import Ask, body_of
+from grove_dp.sim.event_replies import MessagesReply, ResponsesReply
 from grove_dp.sim.faults import Fault
 from grove_dp.sim.http import Handler, Reply, Request
 from grove_dp.sim.refusals import Refusal
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DIALECTS", "ID_PREFIX", "Routes"]
 
-DIALECTS: dict[str, Callable[[Ask, Face], Dialect]] = {"chat": ChatReply, "completion": CompletionReply}
+DIALECTS: dict[str, Callable[[Ask, Face], Dialect]] = {
+    "chat": ChatReply,
+    "completion": CompletionReply,
+    "responses": ResponsesReply,
+    "messages": MessagesReply,
+}
 ID_PREFIX = {"chat": "chatcmpl-", "completion": "cmpl-", "responses": "resp_", "messages": "chatcmpl-"}
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
@@ -53,11 +59,16 @@ class Routes:
             "/ping": {"GET": self._health, "POST": self._health},
             "/version": {"GET": self._version},
             "/load": {"GET": self._load},
+            "/kv_event_sources": {"GET": lambda _, reply: reply.whole(200, b"{}")},
             "/v1/models": {"GET": self._models},
             "/tokenize": {"POST": self._tokenize},
             "/detokenize": {"POST": self._detokenize},
             "/v1/chat/completions": {"POST": self._generate(reader.chat)},
+            "/v1/chat/completions/batch": {"POST": self._generate(reader.chat_batch)},
             "/v1/completions": {"POST": self._generate(reader.completion)},
+            "/v1/responses": {"POST": self._generate(reader.responses)},
+            "/v1/messages": {"POST": self._generate(reader.messages)},
+            "/v1/messages/count_tokens": {"POST": self._count_tokens},
             "/sim/fault": {"POST": self._fault},
             "/sim/state": {"GET": self._state},
             **{path: {"POST": self._no_scale_out} for path in SCALE_OUT},
@@ -74,7 +85,7 @@ class Routes:
         ):
             return
         if not self._allowed(request):
-            reply.whole(401, b'{"error":"Unauthorized"}')
+            reply.whole(401, b'{"error":"Unauthorized"}', vary=False)
             return
         try:
             _find(self._table, request, reply)
@@ -173,6 +184,12 @@ class Routes:
     def _detokenize(self, request: Request, reply: Reply) -> None:
         reply.whole(
             200, to_json({"prompt": self._worker.tokenizer.decode(body_of(request).get("tokens") or [])})
+        )
+
+    def _count_tokens(self, request: Request, reply: Reply) -> None:
+        count = len(self._worker.reader.message_tokens(body_of(request)))
+        reply.whole(
+            200, to_json({"input_tokens": count, "context_management": {"original_input_tokens": count}})
         )
 
     def _no_scale_out(self, _: Request, __: Reply) -> None:

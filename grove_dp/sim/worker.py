@@ -11,6 +11,7 @@ When the task falls behind (a busy machine) it drops the debt beyond 50 ms inste
 """
 
 import asyncio
+import contextlib
 import random
 import time
 import uuid
@@ -149,10 +150,8 @@ class SimWorker:
         self.draining = True
         if self.settings.shutdown_timeout_s > 0 and self._exchanges:
             self._empty.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), self.settings.shutdown_timeout_s)
-            except TimeoutError:
-                pass
         self._http.closing = True
         self._http.stop_listening()
         self._fail_all()
@@ -363,12 +362,20 @@ class SimWorkers:
         self._host, self._port, self._admin_port = host, port, admin_port
         tokenizer = ModelTokenizer(self.settings.tokenizer)
         self._workers = [
-            SimWorker(self.settings, tokenizer, rng=random.Random(f"{self.settings.seed}/{n}"))
+            SimWorker(self.settings, tokenizer, rng=random.Random(f"{self.settings.seed}/{port}/{n}"))
             for n in range(count)
         ]
         self._admin: HttpServer | None = None
 
     async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, all or none of them."""
         try:
             for n, worker in enumerate(self._workers):
                 await worker.start(self._host, self._port + n if self._port else 0)
@@ -376,11 +383,11 @@ class SimWorkers:
                 self._admin = HttpServer(Routes.admin_of(self._workers))
                 await self._admin.listen(self._host, self._admin_port)
         except BaseException:
-            await self.__aexit__()
+            await self.stop()
             raise
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def stop(self) -> None:
+        """Gone at once; nothing to do for those that are gone."""
         if self._admin is not None:
             self._admin.stop_listening()
             self._admin.abort_all()
