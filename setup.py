@@ -5,7 +5,9 @@ extension linked with it. Nothing is compiled twice: every object carries the co
 headers it read (-MMD), so touching one C file costs its object, the archive and the links. distutils keeps
 no such list and would compile every file again.
 
-    GROVE_DP_DEBUG=1   -O0, assertions on, Cython line tracing (objects live apart: switching is cheap)
+    GROVE_DP_DEBUG=1          -O0, assertions on, Cython line tracing (objects live apart: switching is cheap)
+    GROVE_DP_NO_EXTENSIONS=1  only the metadata, as `make dev` installs it; `make build` compiles in place
+    CC, CFLAGS, LDFLAGS       as everywhere; Python's own build flags are not inherited
 
 Instruction sets beyond the x86-64 baseline are chosen by the C code at run time: one wheel fits all.
 """
@@ -17,27 +19,42 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-DEBUG = os.environ.get("GROVE_DP_DEBUG", "") not in ("", "0")
+
+def switched_on(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+DEBUG = switched_on("GROVE_DP_DEBUG")
 ROOT = Path(__file__).parent
 CORE = ("base", "wire", "route", "meter", "plane")
 
 MODE = ["-O0", "-g3", "-UNDEBUG"] if DEBUG else ["-O3", "-g1", "-DNDEBUG"]
-COMMON = ["-std=c11", *MODE, "-fvisibility=hidden", "-fno-strict-overflow", "-fPIC", "-pthread"]
-CORE_FLAGS = [*COMMON, "-Wall", "-Wextra", "-Wconversion"]
+COMMON = [
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    *MODE,
+    "-fvisibility=hidden",
+    "-fno-strict-overflow",
+    "-fPIC",
+    "-pthread",
+]
+COMMON += shlex.split(os.environ.get("CFLAGS", ""))
+CORE_FLAGS = [*COMMON, "-D_GNU_SOURCE=", "-Wall", "-Wextra", "-Wconversion"]
 SHELL_FLAGS = [
     *COMMON,
     "-Wno-unused-function",
     *(["-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1"] if DEBUG else []),
 ]
-LINK_FLAGS = ["-pthread"]
-LIBRARIES = ["m"]
+LINK_FLAGS = ["-shared", "-pthread", *shlex.split(os.environ.get("LDFLAGS", "")), "-lm"]
 DIRECTIVES: dict[str, Any] = {
     "language_level": 3,
     "boundscheck": DEBUG,
@@ -53,9 +70,10 @@ class BuildNative(build_ext):
     """build_ext that compiles the core once and rebuilds only what changed."""
 
     def build_extensions(self) -> None:
+        self._cc = compiler()
         self._out = Path(self.build_temp) / f"gdp-{self._fingerprint()}"
         self._out.mkdir(parents=True, exist_ok=True)
-        self._include = [str(self._out), str(ROOT / "csrc" / "include"), *self.compiler.include_dirs]
+        self._include = [str(self._out), "csrc/include", *self.compiler.include_dirs]
         self._write_facts()
         self._archive = self._core()
         super().build_extensions()
@@ -63,42 +81,36 @@ class BuildNative(build_ext):
     def build_extension(self, ext: Extension) -> None:
         from Cython.Build import cythonize  # metadata and an sdist do without it
 
-        source = Path(ext.sources[0])
-        flavour = "debug" if DEBUG else "release"
         [translated] = cythonize(
-            [Extension(ext.name, [str(source)], include_dirs=["csrc/include"])],
-            build_dir=f"build/cython-{flavour}",
-            include_path=[str(ROOT)],
+            [Extension(ext.name, ext.sources, include_dirs=["csrc/include"])],
+            build_dir=f"build/cython-{'debug' if DEBUG else 'release'}",
+            include_path=["."],
             compiler_directives=DIRECTIVES,
             quiet=True,
         )
-        shell = self._object(Path(translated.sources[0]), SHELL_FLAGS)
-        inputs = [shell, self._archive] if self._archive else [shell]
+        inputs = [self._object(Path(translated.sources[0]), SHELL_FLAGS), *self._archive]
+        linked = self._out / f"{ext.name}.so"  # here, not at its target: the other flavour has its own
+        if self.force or stale(linked, inputs):
+            print(f"  link {ext.name}", flush=True)
+            self.spawn([*self._cc, "-o", str(linked), *map(str, inputs), *LINK_FLAGS])
         target = Path(self.get_ext_fullpath(ext.name))
-        if self.force or stale(target, inputs):
-            print(f"  link {target.name}", flush=True)
-            self.compiler.link_shared_object(
-                [str(shell)],
-                str(target),
-                libraries=LIBRARIES,
-                extra_preargs=None,
-                extra_postargs=[*([str(self._archive)] if self._archive else []), *LINK_FLAGS],
-                build_temp=str(self._out),
-            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.copy_file(str(linked), str(target), preserve_mode=True)
 
-    def _core(self) -> Path | None:
+    def _core(self) -> list[Path]:
+        """The archive of the whole core, if there is a core."""
         sources = [path for part in CORE for path in sorted((ROOT / "csrc" / part).glob("*.c"))]
         if not sources:
-            return None
+            return []
         objects = [self._object(path.relative_to(ROOT), CORE_FLAGS) for path in sources]
         archive = self._out / "libgdp.a"
         members = archive.with_suffix(".members")
         listing = "\n".join(map(str, objects))
         if self.force or stale(archive, objects) or not members.exists() or members.read_text() != listing:
             archive.unlink(missing_ok=True)  # ar would keep the members of deleted sources
-            self.spawn(["ar", "rcs", str(archive), *map(str, objects)])
+            self.spawn([os.environ.get("AR", "ar"), "rcs", str(archive), *map(str, objects)])
             members.write_text(listing)
-        return archive
+        return [archive]
 
     def _object(self, source: Path, flags: list[str]) -> Path:
         """The object of one C file, compiled again only when it or a header it read is newer."""
@@ -114,8 +126,9 @@ class BuildNative(build_ext):
         target.parent.mkdir(parents=True, exist_ok=True)
         print(f"  cc {source}", flush=True)
         includes = [f"-I{path}" for path in self._include]
-        command = [*self.compiler.compiler_so, *includes, *flags, "-MMD", "-MF", str(record)]
-        self.spawn([*command, "-c", str(source), "-o", str(target)])
+        self.spawn(
+            [*self._cc, *flags, *includes, "-MMD", "-MF", str(record), "-c", str(source), "-o", str(target)]
+        )
         return target
 
     def _write_facts(self) -> None:
@@ -141,6 +154,12 @@ class BuildNative(build_ext):
             platform.machine(),
         ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+
+
+def compiler() -> list[str]:
+    """$CC, or the compiler that built Python if it is here, or cc."""
+    built_with = shlex.split(sysconfig.get_config_var("CC") or "cc")[:1]
+    return shlex.split(os.environ.get("CC", "")) or (built_with if shutil.which(built_with[0]) else ["cc"])
 
 
 def stale(target: Path, inputs: list[Path]) -> bool:
@@ -177,6 +196,8 @@ def cython_version() -> str:
 
 
 def extensions() -> list[Extension]:
+    if switched_on("GROVE_DP_NO_EXTENSIONS"):
+        return []
     sources = sorted(path.relative_to(ROOT) for path in (ROOT / "grove_dp" / "native").glob("*.pyx"))
     return [Extension(".".join(path.with_suffix("").parts), [str(path)]) for path in sources]
 

@@ -70,6 +70,7 @@ class _Given:
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:
     """One flag per setting, plus --config FILE."""
     parser.allow_abbrev = False  # a prefix that is unique today is ambiguous after the next setting
+    parser.usage = parser.usage or "%(prog)s [--help] [--config FILE] [--SECTION.KEY VALUE ...]"
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings")
     group = parser
     for field in fields().values():

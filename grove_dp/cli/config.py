@@ -1,4 +1,4 @@
-"""`grove-dp config show|check|schema`: the settings of `serve`, where each comes from, whether all are right."""
+"""`grove-dp config show|check|schema`: the settings of `serve`, where each is from, whether all are right."""
 
 import argparse
 import os

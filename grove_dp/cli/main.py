@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except GroveError as error:
-        print(f"grove-dp: error: {error} [{error.reason}]", file=sys.stderr)
+        for line in f"{error} [{error.reason}]".splitlines():
+            print(f"grove-dp: error: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -1,0 +1,83 @@
+# `make help` tells the targets. Everything runs in .venv, which `make dev` (a part of all others) creates;
+# what the machine must have for that is checked, and named with its remedy, by .ci/venv.
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.stamp
+JOBS  ?= 2
+ARGS  ?=
+
+C_FILES = $(wildcard csrc/*/*.c)
+C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan coom cfuzz clean
+
+help: ## tell the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: $(STAMP) ## create .venv with the pinned requirements
+$(STAMP): requirements-dev.lock pyproject.toml .ci/venv
+	@.ci/venv $(VENV)
+	@touch $@
+
+build: dev ## compile the extensions in place (GROVE_DP_DEBUG=1: asserts and line tracing)
+	@echo "==> building the extensions"
+	@$(PY) setup.py -q build_ext --inplace
+
+test: build ## run the C and Python tests
+	@echo "==> C tests"
+	@$(MAKE) --no-print-directory -C csrc test
+	@echo "==> Python tests"
+	@$(PY) -m pytest -n $(JOBS) -m "not soak and not vllm" $(ARGS)
+	@echo
+	@echo "LEFT OUT, on purpose:"
+	@echo "  real vLLM workers on CPU   0.9 GB of downloads; run: make test-vllm"
+	@echo "  the soak at full length    takes minutes; run: make test-all"
+	@echo "(tests left out because a program is missing are listed above as SKIPPED, with the remedy)"
+
+test-all: build csan coom cfuzz ## run everything but the real vLLM workers, at full length
+	@$(MAKE) --no-print-directory -C csrc test
+	@$(PY) -m pytest -n $(JOBS) -m "not vllm" --timeout 1800 $(ARGS)
+
+test-vllm: build ## run against two real vLLM workers on CPU (downloads 0.9 GB once)
+	@$(PY) -m pytest -m vllm --timeout 1800 -s $(ARGS)
+
+check: build ## lint, types, layers, C warnings
+	@echo "==> ruff"
+	@$(VENV)/bin/ruff format --check --quiet --output-format concise . || { echo "run: $(VENV)/bin/ruff format ."; exit 1; }
+	@$(VENV)/bin/ruff check --quiet --output-format concise .
+	@echo "==> mypy"
+	@$(VENV)/bin/mypy
+	@echo "==> import layers"
+	@$(VENV)/bin/lint-imports --no-cache
+	@echo "==> cython-lint"
+	@$(VENV)/bin/cython-lint grove_dp
+	@echo "==> C warnings"
+	@printf '%s\n' $(C_FILES) | xargs -P $(JOBS) -n 1 $(CC) -fsyntax-only $(C_WARN)
+
+gates: build ## micro-benchmarks against their committed budgets
+	@$(PY) -m pytest bench/micro --gate -q $(ARGS)
+
+bench: gates bench-proxy ## every benchmark
+
+bench-proxy: build ## CPU, latency and memory against nginx and aiohttp, in the same run
+	@$(PY) -m bench.proxy $(ARGS)
+
+demo: build ## see it work: simulated workers, the frontend, a replayed trace, a killed worker
+	@$(VENV)/bin/grove-dp demo $(ARGS)
+
+csan: ## C tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory -C csrc csan
+
+coom: ## C tests with every allocation failing once
+	@$(MAKE) --no-print-directory -C csrc coom
+
+cfuzz: ## a bounded run of the C fuzz targets
+	@$(MAKE) --no-print-directory -C csrc cfuzz
+
+clean: ## remove what was built, but not .venv
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	@find grove_dp -name '*.so' -delete
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	@if [ -f csrc/Makefile ]; then $(MAKE) --no-print-directory -C csrc clean; fi
