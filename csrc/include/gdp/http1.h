@@ -136,7 +136,7 @@ bool gdp_http1_list_has(const char *value, size_t len, const char *token);
  * trailers skipped (<= 8 KiB in all, checked like headers' characters). */
 typedef struct {
     uint64_t left;     /* payload bytes of the current chunk still to come */
-    uint32_t line;     /* bytes seen of the current framing line, or trailer bytes so far */
+    uint32_t line;     /* bytes seen of the current size line, or trailer bytes so far */
     uint8_t state;     /* private */
     bool done;         /* the final empty line was consumed */
     bool boundary;     /* the last call ended exactly after a complete chunk (its CRLF consumed), or done */

@@ -31,6 +31,7 @@ typedef struct {
     bool model_escaped;      /* the model span holds escapes; use gdp_openai_unescape */
     bool stream;             /* "stream": true */
     uint8_t options;         /* gdp_opt_kind of stream_options */
+    bool options_empty;      /* stream_options is an object without keys */
     uint8_t include_usage;   /* gdp_tri, inside stream_options */
     uint8_t continuous_usage;/* gdp_tri of continuous_usage_stats */
     bool many;               /* more than one choice may come: n > 1, best_of > 1, or a prompt that is a list of
