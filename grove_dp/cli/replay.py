@@ -35,11 +35,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(parser)
+    _add_arguments(parser)
     parser.set_defaults(run=run)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `replay`."""
     parser.add_argument("trace", type=Path, metavar="TRACE", help="the trace file")
     target = parser.add_argument_group("server")
@@ -126,14 +126,8 @@ def run(args: argparse.Namespace) -> int:
     """Replay, report, and say by the exit code whether every request was answered."""
     import uvloop
 
-    from grove_dp.errors import GroveError
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_replay(args))
-    except GroveError as wrong:
-        print(f"grove-dp replay: {wrong} ({wrong.reason})", file=sys.stderr)
-        return wrong.exit_code
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_replay(args))
 
 
 async def _replay(args: argparse.Namespace) -> int:
@@ -271,12 +265,7 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def main() -> int:
-    """`python -m grove_dp.cli.replay`."""
-    parser = argparse.ArgumentParser(prog="grove-dp replay")
-    add_arguments(parser)
-    return run(parser.parse_args())
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from grove_dp.cli.main import main
+
+    sys.exit(main(["replay", *sys.argv[1:]]))
