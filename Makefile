@@ -8,7 +8,7 @@ JOBS  ?= 2
 ARGS  ?=
 
 C_FILES = $(wildcard csrc/*/*.c)
-C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
+C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include -Icsrc/test -Icsrc/fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan coom cfuzz clean
@@ -52,7 +52,7 @@ check: build ## lint, types, layers, C warnings
 	@echo "==> import layers"
 	@$(VENV)/bin/lint-imports --no-cache
 	@echo "==> cython-lint"
-	@$(VENV)/bin/cython-lint grove_dp
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint grove_dp
 	@echo "==> C warnings"
 	@printf '%s\n' $(C_FILES) | xargs -P $(JOBS) -n 1 $(CC) -fsyntax-only $(C_WARN)
 

@@ -129,52 +129,66 @@ def _all_given(
 ) -> Iterator[_Given]:
     """Every value of every source, the stronger source later."""
     if file is not None:
-        yield from _from_file(file, problems)
+        yield from _YamlFile(file, problems).given()
     yield from _from_environment(environ, problems)
     for path, (option, text) in getattr(args, "given", {}).items():
         yield _Given(path, text, option, is_text=True)
 
 
-def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
-    import yaml  # 15 ms that a start without --config saves
+class _YamlFile:
+    """The --config file, read as nodes, for they know their lines and show a key that stands twice."""
 
-    try:
-        loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file}: is no YAML: {' '.join(str(error).split())}") from None
+    def __init__(self, file: Path, problems: list[str]) -> None:
+        import yaml  # 15 ms that a start without --config saves
 
-    def pairs(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
-        """(path, place, value node) of each key of a mapping; an empty node is an empty mapping."""
+        self._yaml = yaml
+        self._file = file
+        self._problems = problems
+        try:
+            self._loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
+            self._root = self._loader.get_single_node()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"{file}: cannot be read: {why}") from None
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"{file}: is no YAML: {_one_line(error)}") from None
+
+    def given(self) -> Iterator[_Given]:
+        sections = {field.section for field in fields().values()}
+        for section, place, below in self._pairs(self._root, "the file"):
+            if section not in sections:
+                self._problems.append(f"{place}: {section}: no such section{nearest(section, sections)}")
+                continue
+            for name, key_place, value in self._pairs(below, section):
+                path = f"{section}.{name}"
+                if path in fields():
+                    yield from self._value(path, key_place, value)
+                else:
+                    self._problems.append(f"{key_place}: {path}: no such setting{nearest(path, fields())}")
+
+    def _pairs(self, node: Any, what: str) -> Iterator[tuple[str, str, Any]]:
+        """(key, place, value node) for each key of a mapping; an empty node is an empty mapping."""
         if node is None or node.tag == "tag:yaml.org,2002:null":
             return
-        if not isinstance(node, yaml.MappingNode):
-            problems.append(
-                f"{file}:{node.start_mark.line + 1}: {path or 'the file'}: must be a mapping of settings"
-            )
+        if not isinstance(node, self._yaml.MappingNode):
+            self._problems.append(f"{self._place(node)}: {what}: must be a mapping of settings")
             return
         seen = set()
         for key, value in node.value:
-            below, place = f"{path}{key.value}", f"{file}:{key.start_mark.line + 1}"
-            if below in seen:
-                problems.append(f"{place}: {below}: stands twice; keep one")
-            seen.add(below)
-            yield below, place, value
+            name = str(key.value)
+            if name in seen:
+                self._problems.append(f"{self._place(key)}: {what}: {name} stands twice; keep one")
+            seen.add(name)
+            yield name, self._place(key), value
 
-    sections = {path.partition(".")[0] for path in fields()}
-    for section, place, below in pairs(root, ""):
-        if section not in sections:
-            problems.append(f"{place}: {section}: no such section{nearest(section, sections)}")
-            continue
-        for path, key_place, value in pairs(below, f"{section}."):
-            if path in fields():
-                yield _Given(path, loader.construct_object(value, deep=True), key_place, is_text=False)
-            else:
-                problems.append(f"{key_place}: {path}: no such setting{nearest(path, fields())}")
+    def _value(self, path: str, place: str, node: Any) -> Iterator[_Given]:
+        try:
+            yield _Given(path, self._loader.construct_object(node, deep=True), place, is_text=False)
+        except (self._yaml.YAMLError, ValueError) as error:
+            self._problems.append(f"{place}: {path}: {_one_line(error)}")
+
+    def _place(self, node: Any) -> str:
+        return f"{self._file}:{node.start_mark.line + 1}"
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[_Given]:
@@ -209,3 +223,7 @@ class _Flag(argparse.Action):
 
 def _place(origin: str) -> str:
     return "" if origin == "default" else f"{origin}: "
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -92,7 +92,7 @@ class Field:
         try:
             return msgspec.convert(raw, self.type)
         except msgspec.ValidationError as error:
-            wanted = str(error).partition(" - at")[0].replace("`", "")
+            wanted = str(error).partition(" - at")[0].partition(", got")[0].replace("`", "")
             raise ValueError(f"{wanted[:1].lower()}{wanted[1:]}, got {self.show(raw)}") from None
 
     def parse(self, text: str) -> Any:
