@@ -16,15 +16,15 @@
 
 unsigned long gdp_checks;
 
-#define UNIT(name) void gdp_test_##name(void);
-#define OOM(name) void gdp_oom_##name(void);
-#define BENCH(name) void gdp_bench_##name(void);
-#define FUZZ(name) int gdp_fuzz_##name(const uint8_t *data, size_t size);
+#define test(name) void gdp_test_##name(void);
+#define oom(name) void gdp_oom_##name(void);
+#define bench(name) void gdp_bench_##name(void);
+#define fuzz(name) int gdp_fuzz_##name(const uint8_t *data, size_t size);
 #include "registry.h"
-#undef UNIT
-#undef OOM
-#undef BENCH
-#undef FUZZ
+#undef test
+#undef oom
+#undef bench
+#undef fuzz
 
 typedef struct {
     const char *kind, *name;
@@ -33,15 +33,15 @@ typedef struct {
 } gdp_entry;
 
 static const gdp_entry gdp_entries[] = {
-#define UNIT(name) {"--units", #name, gdp_test_##name, NULL},
-#define OOM(name) {"--oom", #name, gdp_oom_##name, NULL},
-#define BENCH(name) {"--bench", #name, gdp_bench_##name, NULL},
-#define FUZZ(name) {"--fuzz", #name, NULL, gdp_fuzz_##name},
+#define test(name) {"--units", #name, gdp_test_##name, NULL},
+#define oom(name) {"--oom", #name, gdp_oom_##name, NULL},
+#define bench(name) {"--bench", #name, gdp_bench_##name, NULL},
+#define fuzz(name) {"--fuzz", #name, NULL, gdp_fuzz_##name},
 #include "registry.h"
-#undef UNIT
-#undef OOM
-#undef BENCH
-#undef FUZZ
+#undef test
+#undef oom
+#undef bench
+#undef fuzz
 };
 #define GDP_ENTRIES (sizeof gdp_entries / sizeof gdp_entries[0])
 
