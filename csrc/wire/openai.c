@@ -52,14 +52,9 @@ static int gdp_expect(gdp_reader *r, char c)
 /* At a quote: past the string. *inside is what stands between the quotes, *escaped whether it has a backslash. */
 static int gdp_string(gdp_reader *r, gdp_span *inside, bool *escaped)
 {
-    const char *from = ++r->p, *p = from;
+    const char *from = ++r->p;
     *escaped = false;
-    while ((p = gdp_scan_string(p, r->end)) < r->end && *p == '\\') {
-        *escaped = true;
-        if (r->end - p < 2) return gdp_fault(r, r->end, GDP_JSON_SYNTAX);
-        if ((unsigned char)p[1] < 0x20) return gdp_fault(r, p + 1, GDP_JSON_SYNTAX);
-        p += 2;
-    }
+    const char *p = gdp_scan_string(from, r->end, escaped);
     if (p == r->end || *p != '"') return gdp_fault(r, p, GDP_JSON_SYNTAX);
     *inside = gdp_span_of(r->begin, from, p);
     r->p = p + 1;
@@ -119,17 +114,27 @@ static int gdp_skip_number(gdp_reader *r)
     return 0;
 }
 
-/* true, false, null, and what Python's json takes besides: the worker may refuse NaN, it is not ours to judge. */
+static bool gdp_skip_text(gdp_reader *r, const char *text, size_t n)
+{
+    if ((size_t)(r->end - r->p) < n || memcmp(r->p, text, n) != 0) return false;
+    r->p += n;
+    return true;
+}
+
+/* A number, true, false, null, and what Python's json takes besides: the worker may refuse NaN, it is not ours to. */
 static int gdp_skip_word(gdp_reader *r)
 {
-    static const char words[][10] = {"true", "false", "null", "NaN", "Infinity", "-Infinity"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        size_t n = strlen(words[i]);
-        if ((size_t)(r->end - r->p) < n || memcmp(r->p, words[i], n) != 0) continue;
-        r->p += n;
-        return 0;
+    bool good = false;
+    switch (*r->p) {
+    case 't': good = gdp_skip_text(r, GDP_LIT("true")); break;
+    case 'f': good = gdp_skip_text(r, GDP_LIT("false")); break;
+    case 'n': good = gdp_skip_text(r, GDP_LIT("null")); break;
+    case 'N': good = gdp_skip_text(r, GDP_LIT("NaN")); break;
+    case 'I': good = gdp_skip_text(r, GDP_LIT("Infinity")); break;
+    case '-': return gdp_skip_text(r, GDP_LIT("-Infinity")) ? 0 : gdp_skip_number(r);
+    default: return gdp_skip_number(r);
     }
-    return *r->p == '-' || (*r->p >= '0' && *r->p <= '9') ? gdp_skip_number(r) : gdp_fault(r, r->p, GDP_JSON_SYNTAX);
+    return good ? 0 : gdp_fault(r, r->p, GDP_JSON_SYNTAX);
 }
 
 /* A value of the top level or of stream_options. */
@@ -214,28 +219,30 @@ typedef enum {
     GDP_F_COUNT
 } gdp_field;
 
+/* By length; gdp_field_first[n] is where names of length n begin. */
+#define GDP_FIELD_LEN_MAX 21
 static const struct {
-    uint8_t len;
     char name[23];
-} gdp_field_names[GDP_F_COUNT] = {
-#define GDP_NAME(text) {sizeof(text) - 1, text}
-    [GDP_F_MODEL] = GDP_NAME("model"),
-    [GDP_F_STREAM] = GDP_NAME("stream"),
-    [GDP_F_OPTIONS] = GDP_NAME("stream_options"),
-    [GDP_F_N] = GDP_NAME("n"),
-    [GDP_F_BEST_OF] = GDP_NAME("best_of"),
-    [GDP_F_MAX_COMPLETION] = GDP_NAME("max_completion_tokens"),
-    [GDP_F_MAX_TOKENS] = GDP_NAME("max_tokens"),
-    [GDP_F_MAX_OUTPUT] = GDP_NAME("max_output_tokens"),
-    [GDP_F_PRIORITY] = GDP_NAME("priority"),
-    [GDP_F_SALT] = GDP_NAME("cache_salt"),
-    [GDP_F_PREVIOUS] = GDP_NAME("previous_response_id"),
-    [GDP_F_KV] = GDP_NAME("kv_transfer_params"),
-    [GDP_F_MESSAGES] = GDP_NAME("messages"),
-    [GDP_F_PROMPT] = GDP_NAME("prompt"),
-    [GDP_F_TOOLS] = GDP_NAME("tools"),
-#undef GDP_NAME
+    uint8_t field;
+} gdp_field_names[] = {
+    {"n", GDP_F_N},
+    {"model", GDP_F_MODEL},
+    {"tools", GDP_F_TOOLS},
+    {"stream", GDP_F_STREAM},
+    {"prompt", GDP_F_PROMPT},
+    {"best_of", GDP_F_BEST_OF},
+    {"messages", GDP_F_MESSAGES},
+    {"priority", GDP_F_PRIORITY},
+    {"max_tokens", GDP_F_MAX_TOKENS},
+    {"cache_salt", GDP_F_SALT},
+    {"stream_options", GDP_F_OPTIONS},
+    {"max_output_tokens", GDP_F_MAX_OUTPUT},
+    {"kv_transfer_params", GDP_F_KV},
+    {"previous_response_id", GDP_F_PREVIOUS},
+    {"max_completion_tokens", GDP_F_MAX_COMPLETION},
 };
+static const uint8_t gdp_field_first[GDP_FIELD_LEN_MAX + 2] = {0, 0,  1,  1,  1,  1,  3,  5,  6,  8,  8, 10,
+                                                               10, 10, 10, 11, 11, 11, 12, 13, 13, 14, 15};
 
 /* What only counts when the whole body has been read, because a later duplicate replaces it. */
 typedef struct {
@@ -247,8 +254,9 @@ typedef struct {
 
 static gdp_field gdp_field_of(const char *key, size_t n)
 {
-    for (unsigned i = 0; i < GDP_F_COUNT; i++)
-        if (gdp_field_names[i].len == n && memcmp(key, gdp_field_names[i].name, n) == 0) return (gdp_field)i;
+    if (n > GDP_FIELD_LEN_MAX) return GDP_F_COUNT;
+    for (unsigned i = gdp_field_first[n]; i < gdp_field_first[n + 1]; i++)
+        if (memcmp(key, gdp_field_names[i].name, n) == 0) return (gdp_field)gdp_field_names[i].field;
     return GDP_F_COUNT;
 }
 

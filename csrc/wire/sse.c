@@ -155,10 +155,9 @@ gdp_span gdp_sse_fingerprint(const char *event, size_t len)
     for (const char *p = event; (p = gdp_scan_text(p, end, GDP_LIT("\"system_fingerprint\""))) < end; p++) {
         const char *value = gdp_scan_value(event, p, end, GDP_LIT("\"system_fingerprint\""));
         if (!value || *value != '"') continue;
-        for (const char *q = value + 1; (q = gdp_scan_string(q, end)) < end; q += 2) {
-            if (*q == '"') return gdp_span_of(event, p, q + 1);
-            if (*q != '\\' || end - q < 2) break;
-        }
+        bool escaped = false;
+        const char *quote = gdp_scan_string(value + 1, end, &escaped);
+        if (quote < end && *quote == '"') return gdp_span_of(event, p, quote + 1);
     }
     return (gdp_span){0, 0};
 }

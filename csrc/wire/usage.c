@@ -62,7 +62,7 @@ int64_t gdp_openai_unescape(const char *in, size_t len, char *out, size_t out_si
     const char *p = in, *end = in + len;
     size_t used = 0;
     while (p < end) {
-        const char *stop = gdp_scan_string(p, end);
+        const char *stop = gdp_scan_plain(p, end);
         size_t run = (size_t)(stop - p);
         if (run > out_size - used) return GDP_MORE;
         if (run) memcpy(out + used, p, run);
@@ -86,11 +86,9 @@ int64_t gdp_openai_unescape(const char *in, size_t len, char *out, size_t out_si
 /* Past the string that starts with the quote at p, or NULL when it is cut off. */
 static const char *gdp_past_string(const char *p, const char *end)
 {
-    for (p++; (p = gdp_scan_string(p, end)) < end; p += 2) {
-        if (*p == '"') return p + 1;
-        if (*p != '\\' || end - p < 2) return NULL;
-    }
-    return NULL;
+    bool escaped = false;
+    p = gdp_scan_string(p + 1, end, &escaped);
+    return p < end && *p == '"' ? p + 1 : NULL;
 }
 
 /* Past the object that starts with the brace at p, or NULL when it is cut off. */
