@@ -10,6 +10,7 @@ and counted, and the next line that gets through tells how many. Facts go into `
     {"ts":"2026-11-21T10:00:00.123Z","level":"info","logger":"frontend.health","message":"worker ejected",...}
 """
 
+import contextlib
 import logging
 import queue
 import sys
@@ -23,6 +24,7 @@ import msgspec
 __all__ = ["JsonFormatter", "LogWriter", "TextFormatter"]
 
 QUEUE_LINES = 8192
+CLOSE_S = 1.0
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -52,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogWriter(logging.Handler):
-    """Owns the root logger's output inside a `with`; what is queued at its end is still written."""
+    """Owns the root logger's output inside a `with`; what is queued at its end gets a second to be written."""
 
     def __init__(
         self,
@@ -80,8 +82,9 @@ class LogWriter(logging.Handler):
     ) -> None:
         root = logging.getLogger()
         root.level, root.handlers[:] = self._before
-        self._lines.put(None)
-        self._thread.join()
+        with contextlib.suppress(queue.Full):  # a reader that still does not read cannot keep us from ending
+            self._lines.put(None, timeout=CLOSE_S)
+        self._thread.join(CLOSE_S)
 
     def set_level(self, level: str) -> None:
         """Change the least severity while running."""
@@ -91,20 +94,17 @@ class LogWriter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-            if self.dropped:
-                line = f"{line}\n{self._tell_dropped()}"
-            self._lines.put_nowait(line)
+            dropped = self.dropped
+            self._lines.put_nowait(f"{line}\n{self._told(dropped)}" if dropped else line)
+            self.dropped -= dropped
         except queue.Full:
             self.dropped += 1
         except Exception:  # noqa: BLE001 - a wrong log call must not break its caller
             self.handleError(record)
 
-    def _tell_dropped(self) -> str:
-        count, self.dropped = self.dropped, 0
-        told = logging.makeLogRecord(
-            {"name": "grove_dp.log", "levelname": "WARNING", "msg": "log lines dropped", "lines": count}
-        )
-        return self.format(told)
+    def _told(self, dropped: int) -> str:
+        facts = {"name": "grove_dp.log", "levelname": "WARNING", "msg": "log lines dropped", "lines": dropped}
+        return self.format(logging.makeLogRecord(facts))
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
