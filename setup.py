@@ -40,7 +40,6 @@ CORE = ("base", "wire", "route", "meter", "plane")
 MODE = ["-O0", "-g3", "-UNDEBUG"] if DEBUG else ["-O3", "-g1", "-DNDEBUG"]
 COMMON = [
     "-std=c11",
-    "-D_GNU_SOURCE",
     *MODE,
     "-fvisibility=hidden",
     "-fno-strict-overflow",

@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogWriter(logging.Handler):
-    """Owns the root logger's output inside a `with`; what is queued at its end gets a second to be written."""
+    """Owns the root logger's output inside a `with`; what is queued at its end gets a second to go out."""
 
     def __init__(
         self,
