@@ -67,7 +67,7 @@ def test_mooncake_rows_keep_their_ids(saved):
     "line",
     [
         '{"input_length": 1, "timestamp": 27482, "output_length": 2}',
-        '{"timestamp": 27482, "input_length": 1, "output_length": 2, "hash_ids": null, "session": {"a": [1]}}',
+        '{"timestamp": 27482, "input_length": 1, "output_length": 2, "hash_ids": null, "s": {"a": [1]}}',
         '{"timestamp":27482.0,"input_length":1.0,"output_length":2,"hash_ids":[]}',
         '\ufeff{"output_length": 2, "input_length": 1, "timestamp": 27482}',
         '\n\r\n  \n{"output_length": 2, "input_length": 1, "timestamp": 27482}\r\n\r\n',
