@@ -349,7 +349,8 @@ def _no_room(limit: int, wanted: int) -> Refusal:
     return semantic(
         f"This model's maximum context length is {limit} tokens. However, you requested {wanted} output "
         f"tokens and your prompt contains at least {least} input tokens, for a total of at least "
-        f"{limit + 1} tokens. Please reduce the length of the input prompt or the number of requested output tokens.",
+        f"{limit + 1} tokens. Please reduce the length of the input prompt or the number of requested "
+        "output tokens.",
         "input_tokens",
         least,
     )

@@ -150,6 +150,7 @@ class Engine:
         self.profile = profile
         self.limits = limits or EngineLimits.of(profile)
         self.totals = EngineTotals()
+        self.last_work = StepWork()
         self.pool = BlockPool(self.limits.num_gpu_blocks)
         self._vocabulary = vocabulary
         self._eos = eos
@@ -224,7 +225,7 @@ class Engine:
         """One pass: its duration in seconds, and the tokens that exist when it ends."""
         if self.idle:
             return 0.0, []
-        work = StepWork()
+        work = self.last_work = StepWork()
         scheduled: list[Sequence] = []
         budget = self._schedule_running(work, scheduled)
         if budget is not None:

@@ -16,6 +16,7 @@ from grove_dp.sim.engine import Engine, Output
 from grove_dp.sim.engine import Sequence as EngineSequence
 from grove_dp.sim.faults import Fault
 from grove_dp.sim.http import Reply
+from grove_dp.sim.metrics import WorkerMetrics
 from grove_dp.sim.refusals import OVERLOADED, Refusal
 from grove_dp.sim.replies import Choice, Dialect, Face, Timing
 
@@ -35,6 +36,7 @@ class Exchange:
         reply: Reply,
         fault: Fault,
         *,
+        metrics: WorkerMetrics,
         extra: Callable[[], dict[str, str]],
         ended: Callable[["Exchange"], None],
     ) -> None:
@@ -47,7 +49,7 @@ class Exchange:
         ]
         self.over = False
         self._dialect, self._reply = dialect, reply
-        self._extra, self._ended = extra, ended
+        self._metrics, self._extra, self._ended = metrics, extra, ended
         self._sequences: list[EngineSequence] = []
         self._engine: Engine | None = None
         self._begun = False
@@ -93,11 +95,15 @@ class Exchange:
         if not choice.tokens:
             choice.cached = max(0, output.sequence.cached_tokens)
             self.timing.first = self.timing.first or now
+            self._metrics.first_token(now - self.timing.asked)
+        else:
+            self._metrics.next_token(now - self.timing.last)
         self.timing.last = now
         choice.tokens.append(output.token)
         choice.fresh.append(output.token)
         if output.finish_reason is not None:
             choice.finish_reason = output.finish_reason
+            self._metrics.finished(output, self)
         if self.ask.stop or not self.ask.stream:
             choice.text += self.face.tokenizer.text(output.token)
         if self.ask.stop and self._stopped(choice):

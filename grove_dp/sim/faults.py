@@ -11,7 +11,7 @@ FaultKind = Literal[
     "refuse",  # the port is closed, idle connections too; running answers go on
     "hang",  # requests are read and never answered
     "error500",  # a plain 500
-    "die_mid_stream",  # the connection is reset after `after_events` events
+    "die_mid_stream",  # the connection is closed without an end after `after_events` events
     "slow",  # the first event, and each one after it, `delay_s` late; late ones merge
     "error_in_200",  # after `after_events` events of a 200 stream an error line; 503 when not streamed
     "drain",  # as after SIGTERM with --shutdown-timeout: new requests get 500, running ones finish

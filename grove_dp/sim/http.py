@@ -120,7 +120,7 @@ class Reply:
         self._conn.answered(self._keep_alive)
 
     def abort(self) -> None:
-        """Reset the connection."""
+        """Close the connection as a killed process would: what is buffered is lost, nothing ends it."""
         self._conn.abort()
 
     def _head(self, status: int, lines: dict[str, str], *, vary: bool = True) -> bytes:
@@ -397,7 +397,7 @@ class HttpServer:
             connection.close()
 
     def abort_all(self) -> None:
-        """Reset every connection."""
+        """Close every connection as a killed process would."""
         for connection in list(self._connections):
             connection.abort()
 

@@ -16,6 +16,7 @@ from grove_dp.sim.asks import Ask, body_of
 from grove_dp.sim.event_replies import MessagesReply, ResponsesReply
 from grove_dp.sim.faults import Fault
 from grove_dp.sim.http import Handler, Reply, Request
+from grove_dp.sim.metrics import CONTENT_TYPE
 from grove_dp.sim.refusals import Refusal
 from grove_dp.sim.replies import ChatReply, CompletionReply, Dialect, Face, to_json
 
@@ -59,6 +60,7 @@ class Routes:
             "/ping": {"GET": self._health, "POST": self._health},
             "/version": {"GET": self._version},
             "/load": {"GET": self._load},
+            "/metrics": {"GET": self._metrics},
             "/kv_event_sources": {"GET": lambda _, reply: reply.whole(200, b"{}")},
             "/v1/models": {"GET": self._models},
             "/tokenize": {"POST": self._tokenize},
@@ -138,6 +140,9 @@ class Routes:
 
     def _load(self, _: Request, reply: Reply) -> None:
         reply.whole(200, b'{"server_load":0}')
+
+    def _metrics(self, _: Request, reply: Reply) -> None:
+        reply.whole(200, self._worker.metrics.render(self._worker.engine), CONTENT_TYPE)
 
     def _models(self, _: Request, reply: Reply) -> None:
         worker = self._worker

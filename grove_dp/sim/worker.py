@@ -25,6 +25,7 @@ from grove_dp.sim.engine import Engine, EngineLimits, Output
 from grove_dp.sim.exchange import Exchange
 from grove_dp.sim.faults import Fault, FaultKind
 from grove_dp.sim.http import HttpServer, Reply, Request
+from grove_dp.sim.metrics import WorkerMetrics
 from grove_dp.sim.profiles import Profile, profile_named
 from grove_dp.sim.refusals import DEAD, DRAINING, OVERLOADED, UNEXPECTED, Refusal
 from grove_dp.sim.replies import Face
@@ -97,7 +98,8 @@ class SimWorker:
             tokenizer, settings.models, settings.model_len, auto_tools=settings.enable_auto_tool_choice
         )
         self.engine = self._new_engine()
-        self.requests_started = self.requests_finished = self.requests_aborted = self.rejected = 0
+        self.requests_started = self.requests_finished = self.requests_aborted = 0
+        self.metrics = self._new_metrics()
         self.draining = self.dead = False
         self._fault = Fault()
         self._exchanges: set[Exchange] = set()
@@ -126,7 +128,7 @@ class SimWorker:
         self._task = asyncio.create_task(self._run(), name=f"engine of {self.url}")
 
     async def stop(self) -> None:
-        """Gone at once, as after SIGKILL: connections are reset."""
+        """Gone at once, as after SIGKILL: connections end in the middle of whatever they carry."""
         self._http.stop_listening()
         self._http.abort_all()
         for exchange in list(self._exchanges):
@@ -141,6 +143,7 @@ class SimWorker:
         """Back on the same port with an empty cache."""
         await self.stop()
         self.engine, self.draining, self.dead, self._fault = self._new_engine(), False, False, Fault()
+        self.metrics = self._new_metrics()
         self._http.closing = False
         await self.start(self._http.host, self.port)
 
@@ -185,7 +188,7 @@ class SimWorker:
             "requests_started": self.requests_started,
             "requests_finished": self.requests_finished,
             "requests_aborted": self.requests_aborted,
-            "requests_rejected": self.rejected,
+            "requests_rejected": self.metrics.rejected,
             "requests_open": len(self._exchanges),
             "running": self.engine.running,
             "waiting": self.engine.waiting,
@@ -239,7 +242,7 @@ class SimWorker:
             return OVERLOADED
         limit = self.settings.max_num_queued_reqs
         if limit is not None and self.engine.waiting >= limit:
-            self.rejected += 1
+            self.metrics.rejected += 1
             return OVERLOADED
         return None
 
@@ -262,6 +265,7 @@ class SimWorker:
             DIALECTS[ask.kind](ask, face),
             reply,
             fault,
+            metrics=self.metrics,
             extra=lambda: self._load_header(wanted),
             ended=self._ended,
         )
@@ -319,6 +323,19 @@ class SimWorker:
         words = self.tokenizer.vocabulary
         return Engine(profile, limits, vocabulary=words, eos=self.tokenizer.eos, seed=s.seed)
 
+    def _new_metrics(self) -> WorkerMetrics:
+        limits, length = self.engine.limits, self.settings.model_len
+        usable = (limits.num_gpu_blocks - 1) * limits.block_size
+        facts = {
+            "model": self.settings.models[0],
+            "block_size": str(limits.block_size),
+            "num_gpu_blocks": str(limits.num_gpu_blocks),
+            "kv_cache_tokens": str(usable),
+            "kv_cache_concurrency": f"{usable / length:.2f}",
+            "prefix_caching": str(limits.prefix_caching),
+        }
+        return WorkerMetrics(facts, length, self.started_at)
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -330,18 +347,18 @@ class SimWorker:
             duration, outputs = self.engine.step()
             due = max(due + duration / self.settings.speed, loop.time() - DEBT_S)
             await asyncio.sleep(max(0.0, due - loop.time()))
-            deliver(outputs)
+            self.metrics.stepped(self.engine)
+            self._deliver(outputs)
 
-
-def deliver(outputs: list[Output]) -> None:
-    """Hand a step's tokens out; each exchange writes once."""
-    touched: dict[Exchange, None] = {}
-    for output in outputs:
-        exchange, choice = output.sequence.owner
-        exchange.push(output, choice)
-        touched[exchange] = None
-    for exchange in touched:
-        exchange.flush()
+    def _deliver(self, outputs: list[Output]) -> None:
+        """Hand a step's tokens out; each exchange writes once."""
+        touched: dict[Exchange, None] = {}
+        for output in outputs:
+            exchange, choice = output.sequence.owner
+            exchange.push(output, choice)
+            touched[exchange] = None
+        for exchange in touched:
+            exchange.flush()
 
 
 class SimWorkers:

@@ -1,7 +1,8 @@
 """The simulated worker against recorded exchanges of a real vLLM 0.32, byte for byte.
 
 What must differ is masked on both sides: ids, times, fingerprints, and the words themselves (the recorded
-model has random weights; the simulator draws its own). Token counts are not masked: the tokenizer is the same.
+model has random weights; the simulator draws its own). Token counts are not
+masked: the tokenizer is the same.
 """
 
 import asyncio
@@ -37,7 +38,8 @@ OTHER_PATHS = {
     *(
         f"scaleout/{name}"
         for name in (
-            "abort_requests chat_lora generate generate_stream generate_text get_is_sleeping get_kv_event_sources "
+            "abort_requests chat_lora generate generate_stream generate_text get_is_sleeping "
+            "get_kv_event_sources "
             "get_server_info_json get_server_info_text get_v1_models_lora is_paused is_paused_after pause "
             "render_chat render_completion reset_prefix_cache resume"
         ).split()
@@ -54,15 +56,16 @@ OTHER_LENGTH = {
 
 STRING = rb'"(?:[^"\\]|\\.)*"'
 MASKS = [
-    (re.compile(rb"^date: .*", re.M), b"date: *"),
-    (re.compile(rb"^content-length: [1-9]\d*", re.M), b"content-length: *"),
-    (re.compile(rb"^x-request-id: [0-9a-f]{32}", re.M), b"x-request-id: *"),
+    (re.compile(rb"^date: .*", re.MULTILINE), b"date: *"),
+    (re.compile(rb"^content-length: [1-9]\d*", re.MULTILINE), b"content-length: *"),
+    (re.compile(rb"^x-request-id: [0-9a-f]{32}", re.MULTILINE), b"x-request-id: *"),
     (re.compile(rb"\b(chatcmpl-tool|chatcmpl|cmpl|modelperm|resp_|msg_)-?[0-9a-f]{16}\b"), rb"\1-*"),
     (re.compile(rb'"created(_at)?":\d+'), rb'"created\1":0'),
     (re.compile(rb"vllm-0\.32\.0-[0-9a-f]{8}"), b"vllm-0.32.0-*"),
     (re.compile(rb'"root":' + STRING), b'"root":"*"'),
     (re.compile(rb'"(\w+_ms|tokens_per_second)":[0-9.e+-]+'), rb'"\1":0.0'),
-    (re.compile(rb'"(content|text|delta|token|decoded_token)":"(?:[^"\\]|\\.)+"'), rb'"\1":"*"'),
+    (re.compile(rb'"(content|text|delta|token)":"(?:[^"\\]|\\.)+"'), rb'"\1":"*"'),
+    (re.compile(rb'"decoded_token":' + STRING), b'"decoded_token":"*"'),
     (re.compile(rb'"token_ids":\[[\d,]+\]'), b'"token_ids":[*]'),
     (re.compile(rb'"bytes":\[[\d,]+\]'), b'"bytes":[*]'),
     (re.compile(rb'"logprob":-?[0-9.]+'), b'"logprob":-1'),
@@ -129,7 +132,12 @@ def settings_of(name: str) -> dict[str, object]:
 
 def by_choice(parts: list[bytes]) -> list[bytes]:
     """Events of several choices in the order of their choice; how steps interleave them is chance."""
-    return sorted(parts, key=lambda part: (found := re.search(rb'"index":(\d)', part)) and int(found[1]) or 0)
+
+    def index(part: bytes) -> int:
+        found = re.search(rb'"index":(\d)', part)
+        return int(found[1]) if found else 0
+
+    return sorted(parts, key=index)
 
 
 def merged(parts: list[bytes]) -> list[bytes]:
