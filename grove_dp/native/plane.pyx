@@ -1,0 +1,440 @@
+"""The C data plane as control sees it: tables in, counters out. The contract is plane.pyi."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset, strlen
+
+import ipaddress
+import os
+import socket
+from collections import namedtuple
+
+cdef extern from "gdp/meter.h" nogil:
+    enum: GDP_HIST_BUCKETS
+    ctypedef struct gdp_hist:
+        uint64_t count
+        uint64_t sum_ns
+        uint64_t bucket[513]
+    double gdp_hist_bound(unsigned i)
+
+cdef extern from "gdp/load.h" nogil:
+    enum: GDP_SLOTS_MAX, GDP_ID_MAX
+    ctypedef struct gdp_worker:
+        uint32_t slot
+        uint32_t max_inflight
+        uint64_t key
+        uint8_t state
+        uint8_t family
+        uint16_t port
+        uint8_t ip[16]
+        uint8_t id_len
+        uint8_t authority_len
+        char id[96]
+        char authority[96]
+    ctypedef struct gdp_book:
+        uint32_t inflight
+        uint32_t failures
+        uint8_t circuit
+        bint probing
+        uint64_t open_until_ns
+        uint64_t placed
+        uint64_t ok
+        uint64_t failed
+        uint64_t ejected
+        uint64_t prompt_tokens
+        uint64_t cached_tokens
+        uint64_t output_tokens
+    ctypedef struct gdp_circuit_rule:
+        uint32_t failures_max
+        uint64_t open_ns
+        uint64_t max_open_ns
+    ctypedef struct gdp_books:
+        pass
+    void gdp_book_copy(gdp_books *b, uint32_t slot, gdp_book *out)
+    void gdp_book_reset(gdp_books *b, uint32_t slot)
+    void gdp_book_close_circuit(gdp_books *b, uint32_t slot)
+    uint64_t gdp_hash(const void *data, size_t n, uint64_t seed)
+
+cdef extern from "gdp/plane.h" nogil:
+    enum: GDP_ENDPOINTS, GDP_REASONS, GDP_ASK_CLOSE_LISTENERS, GDP_ASK_CUT
+    ctypedef struct gdp_plane:
+        pass
+    ctypedef struct gdp_table:
+        pass
+    ctypedef struct gdp_settings:
+        uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns, idle_ns
+        uint64_t hold_max_ns, upstream_idle_ns, queue_wait_ns, no_worker_ns, body_bytes, buffered_bytes
+        uint32_t head_bytes, headers, connections, queue_length, attempts
+        double budget_ratio, budget_burst, budget_per_s
+        gdp_circuit_rule circuit
+        uint8_t policy
+        bint half_close_allow, expose_headers, inject_usage, server_header, records
+        char session_header[64]
+    ctypedef struct gdp_counters:
+        uint64_t ended[10][64]
+        uint64_t status[600]
+        uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing
+        uint64_t prompt_tokens, cached_tokens, output_tokens
+        uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued, records_lost
+        uint64_t connections, exchanges, waiting, buffered_bytes, upstreams
+    ctypedef struct gdp_record:
+        uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns
+        int64_t prompt_tokens, cached_tokens, output_tokens
+        uint64_t request_bytes, answer_bytes
+        uint32_t slot, events
+        uint16_t status
+        uint8_t reason, endpoint, retries, stream
+        char id[40]
+        char model[40]
+    ctypedef struct gdp_sight:
+        uint64_t age_ns, phase_age_ns
+        uint32_t slot, events, buffered
+        uint8_t phase, endpoint, stream, retries, thread
+        char id[40]
+        char model[40]
+        char peer[48]
+    ctypedef enum gdp_hist_id:
+        GDP_HIST_TTFT
+    gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models)
+    int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w)
+    int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t n, const uint32_t *workers, uint32_t count,
+                        const char *body, size_t body_len)
+    int gdp_table_list(gdp_table *t, const char *body, size_t n)
+    int gdp_table_version(gdp_table *t, const char *body, size_t n)
+    void gdp_table_free(gdp_table *t)
+    gdp_plane *gdp_plane_new(uint32_t threads, uint64_t seed)
+    int gdp_plane_listen(gdp_plane *p, const char *ip, uint16_t port, uint16_t *bound)
+    void gdp_plane_publish(gdp_plane *p, gdp_table *t)
+    int gdp_plane_start(gdp_plane *p)
+    int gdp_plane_fd(gdp_plane *p)
+    int gdp_plane_wait_ms(gdp_plane *p)
+    void gdp_plane_step(gdp_plane *p)
+    gdp_books *gdp_plane_books(gdp_plane *p)
+    void gdp_plane_ask(gdp_plane *p, uint32_t asks)
+    void gdp_plane_free(gdp_plane *p)
+    const char *gdp_reason_name(int r)
+    const char *gdp_endpoint_name(int e)
+    const char *gdp_phase_name(uint8_t phase)
+    void gdp_plane_counters(gdp_plane *p, gdp_counters *out)
+    void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out)
+    size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t most)
+    size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t most, int timeout_ms, size_t *total, unsigned *missed)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *t)
+    enum: CLOCK_MONOTONIC
+
+POLICIES = ("round_robin", "random", "least_load", "session")
+STATES = ("starting", "ready", "unhealthy", "draining")
+CIRCUITS = ("closed", "open", "half_open")
+HISTOGRAMS = ("ttft", "gap", "duration", "queue", "connect")
+SLOTS_MAX = GDP_SLOTS_MAX
+
+WorkerRow = namedtuple("WorkerRow", "slot id authority ip port state max_inflight")
+ModelRow = namedtuple("ModelRow", "name workers body")
+Book = namedtuple(
+    "Book",
+    "inflight failures circuit probing open_for_s placed ok failed ejected prompt_tokens cached_tokens output_tokens",
+)
+Histogram = namedtuple("Histogram", "count sum_s bounds_s counts")
+
+_TIMES = frozenset(
+    "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s upstream_idle_s "
+    "queue_wait_s no_worker_s open_s max_open_s".split()
+)
+_OTHERS = frozenset(
+    "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio budget_burst "
+    "budget_per_s policy session_header half_close_allow expose_headers inject_usage server_header records".split()
+)
+SETTINGS_KEYS = _TIMES | _OTHERS
+
+cdef uint64_t _now_ns() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <uint64_t> t.tv_sec * 1000000000ULL + <uint64_t> t.tv_nsec
+
+
+cdef uint64_t _ns(settings, str key) except? 0:
+    return <uint64_t> (float(settings[key]) * 1e9)
+
+
+cdef int _read_settings(settings, gdp_settings *s) except -1:
+    cdef set given = set(settings)
+    if given != SETTINGS_KEYS:
+        raise ValueError(f"settings differ from SETTINGS_KEYS by {sorted(given ^ SETTINGS_KEYS)}")
+    memset(s, 0, sizeof(gdp_settings))
+    s.head_ns, s.body_ns, s.connect_ns = _ns(settings, "head_s"), _ns(settings, "body_s"), _ns(settings, "connect_s")
+    s.first_token_ns, s.answer_ns = _ns(settings, "first_token_s"), _ns(settings, "answer_s")
+    s.between_tokens_ns, s.total_ns = _ns(settings, "between_tokens_s"), _ns(settings, "total_s")
+    s.idle_ns, s.hold_max_ns = _ns(settings, "idle_s"), _ns(settings, "hold_max_s")
+    s.upstream_idle_ns = _ns(settings, "upstream_idle_s")
+    s.queue_wait_ns, s.no_worker_ns = _ns(settings, "queue_wait_s"), _ns(settings, "no_worker_s")
+    s.circuit.open_ns, s.circuit.max_open_ns = _ns(settings, "open_s"), _ns(settings, "max_open_s")
+    s.circuit.failures_max = settings["failures"]
+    s.body_bytes, s.buffered_bytes = settings["body_bytes"], settings["buffered_bytes"]
+    s.head_bytes, s.headers = settings["head_bytes"], settings["headers"]
+    s.connections, s.queue_length = settings["connections"], settings["queue_length"]
+    s.attempts = settings["attempts"]
+    s.budget_ratio, s.budget_burst = settings["budget_ratio"], settings["budget_burst"]
+    s.budget_per_s = settings["budget_per_s"]
+    s.policy = POLICIES.index(settings["policy"])
+    s.half_close_allow, s.expose_headers = settings["half_close_allow"], settings["expose_headers"]
+    s.inject_usage, s.server_header = settings["inject_usage"], settings["server_header"]
+    s.records = settings["records"]
+    cdef bytes header = settings["session_header"].lower().encode()
+    if len(header) > 63:
+        raise ValueError(f"session_header is longer than 63 bytes: {header!r}")
+    memcpy(s.session_header, <const char *> header, len(header))
+    return 0
+
+
+cdef int _read_worker(row, gdp_worker *w) except -1:
+    cdef bytes name = row.id.encode(), authority = row.authority.encode()
+    address = ipaddress.ip_address(row.ip)
+    cdef bytes packed = address.packed
+    if len(name) >= GDP_ID_MAX or len(authority) >= GDP_ID_MAX:
+        raise ValueError(f"worker id or authority is longer than {GDP_ID_MAX - 1} bytes: {row.id}")
+    if not 0 <= row.slot < GDP_SLOTS_MAX:
+        raise ValueError(f"slot of {row.id} must be 0..{GDP_SLOTS_MAX - 1}, got {row.slot}")
+    memset(w, 0, sizeof(gdp_worker))
+    w.slot, w.port, w.max_inflight = row.slot, row.port, row.max_inflight
+    w.state = STATES.index(row.state)
+    w.family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    memcpy(w.ip, <const char *> packed, len(packed))
+    w.id_len, w.authority_len = len(name), len(authority)
+    memcpy(w.id, <const char *> name, len(name))
+    memcpy(w.authority, <const char *> authority, len(authority))
+    w.key = gdp_hash(<const char *> name, len(name), 0)
+    return 0
+
+
+cdef int _add_model(gdp_table *t, uint32_t i, row) except -1:
+    cdef bytes name = row.name.encode(), body = bytes(row.body)
+    cdef list indices = list(row.workers)
+    cdef uint32_t n = len(indices), k
+    cdef uint32_t *array = <uint32_t *> calloc(n + 1, sizeof(uint32_t))
+    if array is NULL:
+        raise MemoryError
+    cdef int result
+    try:
+        for k in range(n):
+            array[k] = indices[k]
+        result = gdp_table_model(t, i, <const char *> name, len(name), array, n, <const char *> body, len(body))
+    finally:
+        free(array)
+    if result == -3:
+        raise MemoryError
+    if result < 0:
+        raise ValueError(f"model {row.name}: a worker index is outside the table")
+    return 0
+
+
+cdef class Plane:
+    """Sockets and threads of the data plane; one control thread owns it."""
+
+    cdef gdp_plane *_p
+    cdef bint _nested
+
+    def __cinit__(self, unsigned int threads, uint64_t seed=0):
+        if threads > 64:
+            raise ValueError(f"threads must be 0..64, got {threads}")
+        self._nested = threads == 0
+        self._p = gdp_plane_new(threads, seed or int.from_bytes(os.urandom(7), "little"))
+        if self._p is NULL:
+            raise MemoryError("no memory or no epoll for the data plane")
+
+    def __dealloc__(self):
+        if self._p is not NULL:
+            gdp_plane_free(self._p)
+
+    cdef gdp_plane *_open(self) except NULL:
+        if self._p is NULL:
+            raise ValueError("the plane is closed")
+        return self._p
+
+    def listen(self, str ip, int port):
+        cdef uint16_t bound = 0
+        cdef bytes address = ip.encode()
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be 0..65535, got {port}")
+        cdef int result = gdp_plane_listen(self._open(), <const char *> address, port, &bound)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result), f"{ip}:{port}")
+        return bound
+
+    def publish(self, settings, workers, models, bytes models_body, bytes version_body):
+        cdef gdp_plane *p = self._open()
+        cdef gdp_settings s
+        cdef gdp_worker w
+        cdef uint32_t i
+        _read_settings(settings, &s)
+        cdef gdp_table *t = gdp_table_new(&s, len(workers), len(models))
+        if t is NULL:
+            raise MemoryError
+        try:
+            for i in range(len(workers)):
+                _read_worker(workers[i], &w)
+                gdp_table_worker(t, i, &w)
+            for i in range(len(models)):
+                _add_model(t, i, models[i])
+            if gdp_table_list(t, <const char *> models_body, len(models_body)) < 0:
+                raise MemoryError
+            if gdp_table_version(t, <const char *> version_body, len(version_body)) < 0:
+                raise MemoryError
+        except BaseException:
+            gdp_table_free(t)
+            raise
+        gdp_plane_publish(p, t)
+
+    def start(self):
+        cdef int result = gdp_plane_start(self._open())
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+    def fileno(self):
+        return gdp_plane_fd(self._open())
+
+    def wait_s(self):
+        return gdp_plane_wait_ms(self._open()) / 1000.0
+
+    def step(self):
+        cdef gdp_plane *p = self._open()
+        with nogil:
+            gdp_plane_step(p)
+
+    def close_listeners(self):
+        gdp_plane_ask(self._open(), GDP_ASK_CLOSE_LISTENERS)
+
+    def cut(self):
+        gdp_plane_ask(self._open(), GDP_ASK_CUT)
+
+    def close(self):
+        cdef gdp_plane *p = self._p
+        self._p = NULL
+        if p is not NULL:
+            with nogil:
+                gdp_plane_free(p)
+
+    def book(self, unsigned int slot):
+        cdef gdp_book b
+        if slot >= GDP_SLOTS_MAX:
+            raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
+        gdp_book_copy(gdp_plane_books(self._open()), slot, &b)
+        cdef uint64_t now = _now_ns()
+        left = (b.open_until_ns - now) / 1e9 if b.circuit == 1 and b.open_until_ns > now else 0.0
+        return Book(b.inflight, b.failures, CIRCUITS[b.circuit], bool(b.probing), left, b.placed, b.ok, b.failed,
+                    b.ejected, b.prompt_tokens, b.cached_tokens, b.output_tokens)
+
+    def reset_book(self, unsigned int slot):
+        if slot >= GDP_SLOTS_MAX:
+            raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
+        gdp_book_reset(gdp_plane_books(self._open()), slot)
+
+    def close_circuit(self, unsigned int slot):
+        if slot >= GDP_SLOTS_MAX:
+            raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
+        gdp_book_close_circuit(gdp_plane_books(self._open()), slot)
+
+    def counters(self):
+        cdef gdp_plane *p = self._open()
+        cdef gdp_counters *c = <gdp_counters *> calloc(1, sizeof(gdp_counters))
+        if c is NULL:
+            raise MemoryError
+        try:
+            gdp_plane_counters(p, c)
+            return _counters(c)
+        finally:
+            free(c)
+
+    def histogram(self, str name):
+        cdef gdp_hist h
+        cdef int i, which = HISTOGRAMS.index(name)
+        gdp_plane_histogram(self._open(), <gdp_hist_id> which, &h)
+        held = [i for i in range(GDP_HIST_BUCKETS) if h.bucket[i]]
+        return Histogram(h.count, h.sum_ns / 1e9, [gdp_hist_bound(i) for i in held], [h.bucket[i] for i in held])
+
+    def records(self, int most=1024):
+        cdef gdp_plane *p = self._open()
+        cdef gdp_record *array = <gdp_record *> calloc(most if most > 0 else 1, sizeof(gdp_record))
+        cdef size_t n, i
+        if array is NULL:
+            raise MemoryError
+        try:
+            n = gdp_plane_records(p, array, most if most > 0 else 0)
+            return [_record(&array[i]) for i in range(n)]
+        finally:
+            free(array)
+
+    def look(self, double timeout_s=0.5):
+        cdef gdp_plane *p = self._open()
+        cdef size_t most = 4096, total = 0, n, i
+        cdef unsigned missed = 0
+        cdef int timeout_ms = <int> (timeout_s * 1000)
+        cdef gdp_sight *array = <gdp_sight *> calloc(most, sizeof(gdp_sight))
+        if array is NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                n = gdp_plane_look(p, array, most, timeout_ms, &total, &missed)
+            return {"exchanges": [_sight(&array[i]) for i in range(n)], "total": total, "missed": missed}
+        finally:
+            free(array)
+
+
+cdef dict _counters(gdp_counters *c):
+    cdef int e, r
+    ended = {}
+    for e in range(GDP_ENDPOINTS):
+        for r in range(GDP_REASONS):
+            if c.ended[e][r]:
+                ended[gdp_endpoint_name(e).decode(), gdp_reason_name(r).decode()] = c.ended[e][r]
+    return {
+        "ended": ended,
+        "status": {code: c.status[code] for code in range(600) if c.status[code]},
+        "accepted": c.accepted,
+        "client_bytes_in": c.client_bytes_in,
+        "client_bytes_out": c.client_bytes_out,
+        "events": c.events,
+        "usage_missing": c.usage_missing,
+        "prompt_tokens": c.prompt_tokens,
+        "cached_tokens": c.cached_tokens,
+        "output_tokens": c.output_tokens,
+        "retries": c.retries,
+        "retries_denied": c.retries_denied,
+        "upstream_connects": c.upstream_connects,
+        "upstream_reuses": c.upstream_reuses,
+        "upstream_stale": c.upstream_stale,
+        "queued": c.queued,
+        "records_lost": c.records_lost,
+        "connections": c.connections,
+        "exchanges": c.exchanges,
+        "waiting": c.waiting,
+        "buffered_bytes": c.buffered_bytes,
+        "upstreams": c.upstreams,
+    }
+
+
+cdef dict _record(gdp_record *r):
+    return {
+        "arrival_ns": r.arrival_ns, "placed_ns": r.placed_ns, "first_ns": r.first_ns, "last_ns": r.last_ns,
+        "end_ns": r.end_ns, "prompt_tokens": r.prompt_tokens, "cached_tokens": r.cached_tokens,
+        "output_tokens": r.output_tokens, "request_bytes": r.request_bytes, "answer_bytes": r.answer_bytes,
+        "slot": None if r.slot == 0xFFFFFFFF else r.slot, "events": r.events, "status": r.status,
+        "reason": gdp_reason_name(r.reason).decode(), "endpoint": gdp_endpoint_name(r.endpoint).decode(),
+        "retries": r.retries, "stream": bool(r.stream), "id": r.id.decode("utf-8", "replace"),
+        "model": r.model.decode("utf-8", "replace"),
+    }
+
+
+cdef dict _sight(gdp_sight *s):
+    return {
+        "id": s.id.decode("utf-8", "replace"), "model": s.model.decode("utf-8", "replace"),
+        "endpoint": gdp_endpoint_name(s.endpoint).decode(), "phase": gdp_phase_name(s.phase).decode(),
+        "age_s": s.age_ns / 1e9, "phase_age_s": s.phase_age_ns / 1e9,
+        "slot": None if s.slot == 0xFFFFFFFF else s.slot, "events": s.events, "buffered": s.buffered,
+        "stream": bool(s.stream), "retries": s.retries, "thread": s.thread,
+        "peer": s.peer.decode("ascii", "replace"),
+    }
