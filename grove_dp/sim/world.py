@@ -30,7 +30,7 @@ __all__ = ["WorkerState", "World", "WorldPlan"]
 
 
 class WorldPlan(msgspec.Struct, frozen=True):
-    """What to start. `direct` leaves the frontend out: requests go to the first worker."""
+    """What to start; a port of 0 is any free one. `direct` leaves the frontend out: worker 1 is asked."""
 
     workers: int = 4
     worker_speed: float = 1.0
@@ -64,7 +64,8 @@ class World:
         self._announce = announce
         self._folder = tempfile.TemporaryDirectory(prefix="grove-dp-demo-")
         self._taken: list[int] = []
-        self.worker_ports = [self._port(plan.worker_port + place, "worker") for place in range(plan.workers)]
+        wanted = [plan.worker_port and plan.worker_port + place for place in range(plan.workers)]
+        self.worker_ports = [self._port(port, "worker") for port in wanted]
         self.workers = [self._worker(place, port) for place, port in enumerate(self.worker_ports)]
         self.port = self.worker_ports[0] if plan.direct else self._port(plan.port, "frontend")
         self.admin_port = 0 if plan.direct else self._port(plan.admin_port, "admin")
@@ -82,7 +83,7 @@ class World:
 
     def _port(self, preferred: int, whose: str) -> int:
         port = free_port(preferred, self._taken)
-        if port != preferred:
+        if preferred not in (port, 0):
             self._announce(f"port {preferred} is taken; the {whose} uses {port}")
         self._taken.append(port)
         return port
