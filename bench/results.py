@@ -3,10 +3,10 @@
     {"machine": {...}, "date": "...", "commit": "...", "command": "...",
      "rows": [{"name", "value", "unit", "anchor", "anchor_value", "ratio", "must", "aim", "ok"}, ...]}
 
-A figure alone says little: machines differ and drift (25 % within an hour on a virtual one). So a row carries
-its *anchor*, a program everybody knows measured in the same run, and bounds are best put on the ratio. A bound
-is text that a person and a program can read: "ratio <= 1.15", "value <= 25". `ok` is null when there is nothing
-to judge: no `must`, or a bound on a ratio whose anchor could not be measured.
+A figure alone says little: machines differ, and a virtual one drifts by a quarter within an hour. So a row
+carries its *anchor*, a program everybody knows, measured in the same run, and bounds are best put on ratios.
+A bound is text for a person and a program alike: "ratio <= 1.15", "value <= 25". `ok` is null when there is
+nothing to judge: no `must`, or a bound on a ratio whose anchor could not be measured.
 
     python -m bench.results bench/results/proxy.json [--gate]     prints it again
 """

@@ -91,7 +91,7 @@ class _Run:
             proxies = {DIRECT: Running(self._first_worker, []), **proxies}
         paired = {name: proxy for name, proxy in proxies.items() if name not in FOR_SCALE}
         turns: list[Turn] = []
-        while self._wants_another(turns) and paired:
+        while paired.keys() - {DIRECT} and self._wants_another(turns):
             turns.append(self._turn(work, paired))
         kept = sorted(turns, key=_foreign)[: self._plan.reps]
         if len(paired) < len(proxies):

@@ -1,0 +1,70 @@
+"""The core's hot calls in a shared library of their own, always optimised, loaded with ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+__all__ = ["BytesCase", "Cases", "build", "load"]
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "build" / "bench" / "libgdp-cases.so"
+PARTS = ("bench/cases.c", "base/*.c", "wire/*.c", "route/*.c")
+FLAGS = ["-std=c11", "-O3", "-DNDEBUG", "-fno-strict-overflow", "-fPIC", "-shared", "-pthread"]
+
+
+class BytesCase:
+    """One case: `case(rounds)` runs the call that often on the same bytes."""
+
+    def __init__(self, function: ctypes._NamedFuncPointer, sample: bytes) -> None:
+        self._function, self._sample = function, ctypes.create_string_buffer(sample, len(sample))
+        self._length = len(sample)
+
+    def __call__(self, rounds: int) -> None:
+        if not self._function(self._sample, self._length, rounds):
+            raise AssertionError(f"{self._function.__name__}: the call did not do what it should")
+
+
+class Cases:
+    """The library's cases by name."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def on(self, name: str, sample: bytes) -> BytesCase:
+        function = self._library[f"gdp_case_{name}"]
+        function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32)
+        function.restype = ctypes.c_uint64
+        return BytesCase(function, sample)
+
+    def place_settle(self, policy: int, workers: int, rounds: int) -> None:
+        function = self._library.gdp_case_place_settle
+        function.argtypes = (ctypes.c_uint32,) * 3
+        function.restype = ctypes.c_uint64
+        if not function(policy, workers, rounds):
+            raise AssertionError("place_settle: no worker was placed")
+
+
+def build() -> Path:
+    """Compiles the library when a source or header is newer."""
+    sources = [path for part in PARTS for path in sorted((ROOT / "csrc").glob(part))]
+    inputs = [*sources, *(ROOT / "csrc").glob("**/*.h")]
+    if LIBRARY.exists() and LIBRARY.stat().st_mtime_ns > max(path.stat().st_mtime_ns for path in inputs):
+        return LIBRARY
+    LIBRARY.parent.mkdir(parents=True, exist_ok=True)
+    fresh = LIBRARY.with_suffix(f".{os.getpid()}")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    include = f"-I{ROOT / 'csrc' / 'include'}"
+    subprocess.run(
+        [*compiler, *FLAGS, "-D_GNU_SOURCE=", include, *map(str, sources), "-Wl,--no-undefined", "-o", fresh],
+        check=True,
+    )
+    fresh.replace(LIBRARY)  # a bench beside this one keeps the library that it has loaded
+    return LIBRARY
+
+
+def load() -> Cases:
+    return Cases(ctypes.CDLL(str(build())))
