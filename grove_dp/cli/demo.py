@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -101,7 +102,9 @@ async def _demo(args: argparse.Namespace) -> int:
         code = 1 if demo.report.failed else 0
         if args.stay:
             _say(f"\nstill up; try:\n{demo.curl()}\nCtrl-C ends it")
-            await asyncio.Event().wait()
+            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a stay ends, not a failure
+                await asyncio.Event().wait()
+            return code
         _say(f"\nto try it by hand, run `grove-dp demo --stay` and then\n{demo.curl()}")
     return code
 

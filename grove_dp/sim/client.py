@@ -63,6 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
     status: int = 0
     worker: str = ""
     ttft_s: float | None = None
+    tpot_s: float | None = None  # mean time per token after the first
     tokens_seen: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -269,12 +270,15 @@ def _outcome(answer: Answer, begun: float, ended: float, trouble: str) -> Outcom
     usage = _usage(answer) or _Usage(completion_tokens=answer.tokens)
     details = usage.prompt_tokens_details
     first = answer.first_token_at if answer.streamed else answer.first_byte_at
+    later = max(usage.completion_tokens or 0, answer.tokens) - 1
+    told_s = answer.last_token_at - first if answer.streamed and first is not None else 0.0
     return Outcome(
         e2e_s=ended - begun,
         reason=reason,
         status=answer.status,
         worker=answer.headers.get("x-grove-worker", ""),
         ttft_s=first - begun if first is not None and not reason else None,
+        tpot_s=told_s / later if later > 0 and answer.streamed and not reason else None,
         tokens_seen=answer.tokens,
         prompt_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens or 0,

@@ -157,10 +157,14 @@ class Demo:
         lines = [f"{report.sent} requests in {self.elapsed_s:.0f} s: {ended}"]
         if report.cut:
             lines.append(
-                f"  cut: {report.cut} answers were half told when their worker died; each ended in an error"
+                f"  cut: half told ({report.cut}) when the worker died; each ended with a well-formed error"
             )
         lines += [f"  {count} × {reason}" for reason, count in report.reasons.most_common()]
-        for name, times in (("first token", report.ttft), ("gap", report.gaps), ("whole answer", report.e2e)):
+        for name, times in (
+            ("first token", report.ttft),
+            ("per token", report.tpot),
+            ("whole answer", report.e2e),
+        ):
             shares = "   ".join(f"p{at * 100:.0f} {times.at(at) * 1e3:7,.1f} ms" for at in (0.5, 0.95, 0.99))
             lines.append(f"  {name:13} {shares}")
         span = max(self.elapsed_s, 1e-9)

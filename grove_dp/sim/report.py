@@ -4,6 +4,9 @@ A `Report` is filled while requests end and may be read at any moment, so that a
 has one and a live view needs nothing else. Memory does not grow with the length of the replay:
 distributions are cells, and the timeline halves its resolution whenever it has more than `SLOTS` slots.
 
+`itl` is the gap between two events as they were read: tokens that arrive together have a gap of 0. `tpot`
+is the mean per answer, which does not depend on how reads fall.
+
 Three ways a request can end, kept apart everywhere:
     ok       whole answer
     cut      tokens had come, then a well-formed error: what a proxy owes when a worker dies under a stream
@@ -61,6 +64,7 @@ class Report:
     def __init__(self) -> None:
         self.gaps = Distribution()
         self.ttft = Distribution()
+        self.tpot = Distribution()
         self.e2e = Distribution()
         self.lateness = Distribution()
         self.reasons: Counter[str] = Counter()
@@ -97,6 +101,8 @@ class Report:
         slot.ok += 1
         share.ok += 1
         self.e2e.add(outcome.e2e_s)
+        if outcome.tpot_s is not None:
+            self.tpot.add(outcome.tpot_s)
         for part in (self, share):
             part.prompt_tokens += outcome.prompt_tokens
             part.cached_tokens += outcome.cached_tokens
@@ -146,6 +152,7 @@ class Report:
             },
             "ttft_s": self.ttft.summary(),
             "itl_s": self.gaps.summary(),
+            "tpot_s": self.tpot.summary(),
             "e2e_s": self.e2e.summary(),
             "tokens": {
                 "prompt": self.prompt_tokens,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rates", "line", "screen"]
 
-_COLOURS = {"ready": "green", "down": "red", "draining": "yellow"}
+_COLOURS = {"ready": "green", "down": "red", "unhealthy": "red"}
 _EVENTS = 6
 
 

@@ -34,6 +34,7 @@ async def test_a_whole_stream_is_measured_by_its_usage():
     assert (got.prompt_tokens, got.output_tokens, got.cached_tokens) == (7, 3, 4)
     assert got.ttft_s is not None
     assert 0 < got.ttft_s <= got.e2e_s
+    assert 0 <= got.tpot_s <= got.e2e_s - got.ttft_s
 
 
 async def test_a_whole_answer_without_a_stream_is_measured_too():

@@ -61,6 +61,22 @@ async def test_the_story_ends_with_a_summary_and_a_line_to_paste():
     assert demo.curl().startswith(f"curl -N {world.url}/v1/chat/completions")
 
 
+async def test_the_frontend_hides_the_death_of_a_worker():
+    said = []
+    clock = SystemClock()
+    plan = WorldPlan(workers=3, worker_speed=20.0, worker_port=0, port=0, admin_port=0)
+    async with World(plan, clock=clock, announce=said.append) as world:
+        demo = Demo(world, DemoPlan(minutes=0.5, speed=8.0), clock=clock, announce=said.append)
+        await demo.run()
+        pids = [child.pid for child in (*world.workers, world.frontend)]
+    report = demo.report
+    assert report.failed == 0, report.reasons
+    assert report.ok + report.cut == report.sent > 50
+    assert set(report.workers) <= {world.worker_id(place) for place in range(3)}
+    assert len(report.workers) == 3
+    assert all(map(gone, pids))
+
+
 async def test_a_world_that_cannot_start_says_why_and_leaves_nothing_behind():
     world = World(DIRECT, clock=SystemClock(), announce=lambda _line: None)
     with socket.socket() as squatter:
