@@ -3,8 +3,7 @@
 What a load client needs to know is little: when the first token came, the gaps between tokens, how it
 ended. So the framing is read strictly (an error in it is a finding), but an event is only looked at by its
 first bytes and two searches; JSON is decoded once, from the last event that carried `usage`. A read with
-one event costs 4 µs here, which lets one process follow 1,000 streams of 5 events/s with a core almost
-idle.
+one event costs 4 µs here; 1,250 streams of 5 events/s take one process 12 % of a core, loop included.
 
     head ──► sized body ───────────► complete        payload of a text/event-stream:
          ├─► chunk ─► … ─► trailers ► complete          data: {..}   a token, the usage, or an error

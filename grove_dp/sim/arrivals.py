@@ -6,8 +6,8 @@ the integral of the rate, so that the count follows the curve and the clumping f
 
     gap ~ Gamma(shape 1/cv², mean 1)      next arrival = where the integral has grown by `gap`
 
-Thinning was the other way; it can only make Poisson arrivals. Drawing costs 4 µs an arrival, and a window
-in the middle of a curve starts there: the requests before it are never drawn.
+Thinning was the other way; it can only make Poisson arrivals. Drawing one, with its lengths, costs 4 µs; a
+window in the middle of a curve starts there: the requests before it are never drawn.
 """
 
 from __future__ import annotations
