@@ -71,7 +71,6 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["close", "allow"],
         _text("a client that shuts its sending side after a request: gone (close), or still reading (allow)"),
     ] = "close"
-    server_header: Annotated[bool, _field("name grove-dp in a Server header")] = False
     access_log: Annotated[bool, _field("one log line per request")] = False
 
 

@@ -158,7 +158,6 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "session_header": s.routing.session_header,
         "expose_headers": s.routing.expose_headers,
         "half_close_allow": s.http.half_close == "allow",
-        "server_header": s.http.server_header,
         "records": s.http.access_log,
         "inject_usage": s.usage.inject,
     }

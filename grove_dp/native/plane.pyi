@@ -39,7 +39,7 @@ class Book(NamedTuple):
     output_tokens: int
 
 class Histogram(NamedTuple):
-    count: int
+    total: int
     sum_s: float
     bounds_s: Sequence[float]  # upper bounds of the buckets that hold something
     counts: Sequence[int]  # not cumulative
@@ -92,5 +92,5 @@ class Plane:
 #   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
 #   floats:  budget_ratio budget_burst budget_per_s
 #   str:     policy (one of POLICIES) session_header
-#   bools:   half_close_allow expose_headers inject_usage server_header records
+#   bools:   half_close_allow expose_headers inject_usage records
 SETTINGS_KEYS: frozenset[str]

@@ -68,7 +68,7 @@ cdef extern from "gdp/plane.h" nogil:
         double budget_ratio, budget_burst, budget_per_s
         gdp_circuit_rule circuit
         uint8_t policy
-        bint half_close_allow, expose_headers, inject_usage, server_header, records
+        bint half_close_allow, expose_headers, inject_usage, records
         char session_header[64]
     ctypedef struct gdp_counters:
         uint64_t ended[10][64]
@@ -139,7 +139,7 @@ Book = namedtuple(
     "Book",
     "inflight failures circuit probing open_for_s placed ok failed ejected prompt_tokens cached_tokens output_tokens",
 )
-Histogram = namedtuple("Histogram", "count sum_s bounds_s counts")
+Histogram = namedtuple("Histogram", "total sum_s bounds_s counts")
 
 _TIMES = frozenset(
     "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s upstream_idle_s "
@@ -147,7 +147,7 @@ _TIMES = frozenset(
 )
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio budget_burst "
-    "budget_per_s policy session_header half_close_allow expose_headers inject_usage server_header records".split()
+    "budget_per_s policy session_header half_close_allow expose_headers inject_usage records".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
 
@@ -182,7 +182,7 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     s.budget_per_s = settings["budget_per_s"]
     s.policy = POLICIES.index(settings["policy"])
     s.half_close_allow, s.expose_headers = settings["half_close_allow"], settings["expose_headers"]
-    s.inject_usage, s.server_header = settings["inject_usage"], settings["server_header"]
+    s.inject_usage = settings["inject_usage"]
     s.records = settings["records"]
     cdef bytes header = settings["session_header"].lower().encode()
     if len(header) > 63:

@@ -33,7 +33,7 @@ typedef struct {
     double budget_ratio, budget_burst, budget_per_s;
     gdp_circuit_rule circuit;
     uint8_t policy;
-    bool half_close_allow, expose_headers, inject_usage, server_header, records;
+    bool half_close_allow, expose_headers, inject_usage, records;
     char session_header[64]; /* lower case */
 } gdp_settings;
 
