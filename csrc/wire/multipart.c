@@ -51,9 +51,15 @@ static int gdp_parameter(gdp_text *t, gdp_text *name, gdp_text *value)
     return 0;
 }
 
+/* Without case, for what belongs to MIME; field names are compared as they are. */
 static bool gdp_named(const gdp_text *t, const char *text)
 {
     return (size_t)(t->end - t->p) == strlen(text) && gdp_same_nocase(t->p, text, strlen(text));
+}
+
+static bool gdp_field_is(const gdp_text *t, const char *text)
+{
+    return (size_t)(t->end - t->p) == strlen(text) && memcmp(t->p, text, strlen(text)) == 0;
 }
 
 /* Skip the first word of a header value (its type), when it is `type`. */
@@ -132,16 +138,16 @@ int gdp_multipart_scan(const char *type, size_t type_len, const char *body, size
     if (end - p < n - 2 || memcmp(p, mark + 2, (size_t)n - 2) != 0) return GDP_BAD;
     p += n - 2;
     for (int last; (last = gdp_boundary_tail(&p, end)) != 1;) {
+        if (last < 0) return GDP_BAD;
+        const char *stop = memmem(p - 2, (size_t)(end - p) + 2, mark, (size_t)n); /* p - 2: the boundary line's end */
         gdp_text field;
-        if (last < 0 || gdp_part_head(&p, end, &field)) return GDP_BAD;
         /* A part without a body ends with its empty line, whose CR LF belongs to the boundary (RFC 2046 5.1.1). */
-        const char *stop = memmem(p - 2, (size_t)(end - p) + 2, mark, (size_t)n);
-        if (!stop) return GDP_BAD;
+        if (!stop || stop < p || gdp_part_head(&p, stop + 2, &field)) return GDP_BAD;
         const char *value_end = stop < p ? p : stop;
-        if (gdp_named(&field, "model")) {
+        if (gdp_field_is(&field, "model")) {
             *model = gdp_span_of(body, p, value_end);
             found = true;
-        } else if (gdp_named(&field, "stream")) {
+        } else if (gdp_field_is(&field, "stream")) {
             gdp_text value = {p, value_end};
             *stream = gdp_named(&value, "true");
         }
