@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
-SIGTERM drains and exits 0, SIGINT the same without delay and 130, a second one cuts; SIGHUP reads the settings
-again.
+SIGTERM drains and exits 0, SIGINT the same without delay and 130, a second one cuts; SIGHUP reads the
+settings again.
 Exit codes: 0 ended by SIGTERM, 1 failed at run time, 2 wrong settings, 130 interrupted.
 """
 

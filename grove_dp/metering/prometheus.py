@@ -1,10 +1,10 @@
 """The plane's counters and histograms as Prometheus families, and the control side's own few metrics.
 
-    on the control loop    Reading = counters + histograms + one row per worker  (a copy, ~1 us per worker)
-    in a thread            families(reading) -> text or OpenMetrics              (~10 us per sample)
+    on the control loop    Reading = counters + histograms + one row per worker  (a copy, ~5 us per worker)
+    in a thread            families(reading) -> text or OpenMetrics              (~15 us per sample)
 
 Taking and rendering are apart because 1,000 workers are 13,000 samples: rendering them on the loop would
-stop it for more than 100 ms.
+stop it for 170 ms.
 
 Labels are bounded: endpoint and reason are enums of the C core, code is an HTTP status, worker is a
 registered worker; models and request ids are no labels.

@@ -229,14 +229,14 @@ class Registry:
         return news
 
     def probe_failed(self, worker: Worker, reason: str, limit: int) -> bool:
-        """A probe failed. True when that changed the worker's state."""
+        """A probe failed. True when that changed the worker's state or the reason for it."""
         worker.probe_failures += 1
-        before = worker.health
-        if before == "ready" and worker.probe_failures >= limit:
+        before = worker.health, worker.reason
+        if worker.health == "ready" and worker.probe_failures >= limit:
             worker.health = "unhealthy"
         if worker.health != "ready":
             worker.reason = reason
-        return worker.health != before
+        return (worker.health, worker.reason) != before
 
     def resolved(self, worker: Worker, addresses: Sequence[str]) -> bool:
         """The name stands for these addresses; one in use stays if it is among them. True when it changed."""
