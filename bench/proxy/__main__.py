@@ -15,10 +15,11 @@ from bench import results
 from bench.proxy.peers import GROVE, NGINX, NO_NGINX, PEERS, Peer, custom, nginx_program
 from bench.proxy.rows import rows
 from bench.proxy.run import Plan, collect
-from bench.proxy.tools import BenchError, build
+from bench.proxy.tools import BenchError, alone, build
 from bench.proxy.work import WORKS
 
 QUICK_PACE = 0.4
+EXTRA_UNTIL_S = 330.0
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -37,6 +38,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--generator-cpu", type=int, default=1, help="the workers' and generator's CPU (default: 1)"
     )
+    parser.add_argument("--beside", action="store_true", help="do not wait for another bench to end")
     parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder for the result")
     parser.add_argument("--name", help="the result's name (default: proxy; proxy_part for a part of it)")
     return parser.parse_args(argv)
@@ -60,6 +62,7 @@ def make_plan(asked: argparse.Namespace) -> Plan:
         works=tuple(WORKS[name] for name in chosen(asked.work, list(WORKS), "Work")),
         reps=asked.reps or (1 if asked.quick else 3),
         pace=QUICK_PACE if asked.quick else 1.0,
+        extra_until_s=0.0 if asked.quick else EXTRA_UNTIL_S,
         cpu=asked.cpu,
         generator_cpu=asked.generator_cpu,
     )
@@ -82,8 +85,9 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _leave)  # contexts end the processes
     try:
         plan = make_plan(asked)
-        build()
-        samples = collect(plan)
+        with alone(wait=not asked.beside):
+            build()
+            samples = collect(plan)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 2

@@ -57,6 +57,7 @@ PROMISES = (
     Promise(
         "latency_added_p99", "lat_2000", "µs", lambda w: w.latency_us.p99, "ratio <= 1.5", "ratio <= 1", True
     ),
+    Promise("age_p99_burning", "burn_3k", "ms", _age_p99_ms, "value <= 8", "value <= 5"),
 )
 GROWTH = {
     "mem_1000": ("rss_growth_1000", "value <= 25", "value <= 12"),
@@ -75,7 +76,7 @@ def rows(samples: Samples, ours: str = GROVE) -> list[Row]:
         for p in PROMISES
         if (made := _row(p, samples.turns.get(p.work, []), name, bounded=False))
     ]
-    return [*own, *_memory(samples, ours), *_burning(samples), *beside]
+    return [*own, *_memory(samples, ours), *beside]
 
 
 def _row(p: Promise, turns: list[Turn], name: str, *, bounded: bool) -> Row | None:
@@ -124,11 +125,6 @@ def _memory(samples: Samples, ours: str) -> list[Row]:
         grown = loaded - own.idle_mib
         made.append(row(name, grown, "MiB", anchor=anchor, anchor_value=other, must=must, aim=aim))
     return made
-
-
-def _burning(samples: Samples) -> list[Row]:
-    age = _median(map(_age_p99_ms, samples.burning))
-    return [] if age is None else [row("age_p99_burning", age, "ms", must="value <= 8", aim="value <= 5")]
 
 
 def _median(figures: Iterable[float]) -> float | None:

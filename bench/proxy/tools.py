@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shlex
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.proxy.bodies import write_bodies
 
-__all__ = ["BUILD", "FAKE", "LOAD", "BenchError", "build"]
+__all__ = ["BUILD", "FAKE", "LOAD", "BenchError", "alone", "build"]
 
 SOURCES = Path(__file__).parent / "c"
 BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
@@ -24,6 +28,22 @@ FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 
 class BenchError(Exception):
     """The bench cannot run here; the message names the remedy."""
+
+
+@contextlib.contextmanager
+def alone(*, wait: bool) -> Iterator[None]:
+    """Two benches at once measure each other: the second of this checkout waits for the first."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:
+        if wait:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(
+                    "another bench is running; this one begins when it has ended", file=sys.stderr, flush=True
+                )
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def build() -> None:

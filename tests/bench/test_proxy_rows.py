@@ -16,10 +16,10 @@ NAMES = [
     "sse_100k_age_p99",
     "latency_added_p50",
     "latency_added_p99",
+    "age_p99_burning",
     "rss_idle",
     "rss_growth_1000",
     "rss_growth_8000",
-    "age_p99_burning",
 ]
 
 
@@ -47,7 +47,8 @@ def samples(turn, reps=3):
         "grove": Memory(55.0, {"mem_1000": 65.0, "mem_8000": 120.0}),
         "nginx": Memory(20.0, {"mem_1000": 37.0, "mem_8000": 158.0}),
     }
-    return Samples(turns, memory, [window(age_p99=3000.0)])
+    turns["burn_3k"] = [{"grove": window(age_p99=age)} for age in (3000.0, 9000.0, 4000.0)]
+    return Samples(turns, memory)
 
 
 def by_name(made):
@@ -93,6 +94,11 @@ def test_memory_is_bounded_as_growth_and_not_against_nginx():
     assert made["rss_growth_1000"].anchor_value == 17
     assert made["rss_growth_1000"].must == "value <= 25"
     assert made["rss_growth_8000"].ok
+
+
+def test_the_age_beside_a_busy_control_thread_is_bounded_in_milliseconds():
+    row = by_name(rows(samples({})))["age_p99_burning"]
+    assert (row.value, row.ratio, row.ok) == (4.0, None, True)
 
 
 def test_a_slower_proxy_stands_beside_without_bounds():

@@ -24,7 +24,7 @@ pytestmark = [
     ),
 ]
 CPUS = [str(cpu) for cpu in sorted(os.sched_getaffinity(0))[:2]]
-WHERE = ["--cpu", CPUS[0], "--generator-cpu", CPUS[-1]]
+WHERE = ["--beside", "--cpu", CPUS[0], "--generator-cpu", CPUS[-1]]
 
 
 MARK = "GDP_BENCH_TEST"
