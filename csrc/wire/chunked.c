@@ -78,8 +78,7 @@ static bool gdp_chunk_trailer(gdp_chunked *c, char byte)
         return byte == '\n';
     default: /* GDP_C_END_LF */
         c->state = GDP_C_DONE;
-        c->done = true;
-        return byte == '\n';
+        return c->done = byte == '\n';
     }
 }
 

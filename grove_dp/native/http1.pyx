@@ -45,9 +45,10 @@ MORE = -2
 
 # The words of gdp_http_why, in its order.
 WHY = (
-    "OK", "BAD_REQUEST_LINE", "BAD_METHOD", "BAD_TARGET", "BAD_VERSION", "BAD_HEADER_NAME", "BAD_HEADER_VALUE",
-    "BAD_LINE_END", "OBS_FOLD", "TOO_MANY_HEADERS", "HEAD_TOO_LARGE", "BAD_HOST", "BAD_CONTENT_LENGTH",
-    "LENGTH_AND_CHUNKED", "BAD_TRANSFER_ENCODING", "UNKNOWN_CODING", "BAD_EXPECT", "BAD_STATUS_LINE", "BAD_CHUNK",
+    "OK", "BAD_REQUEST_LINE", "BAD_METHOD", "BAD_TARGET", "BAD_VERSION", "BAD_HEADER_NAME",
+    "BAD_HEADER_VALUE", "BAD_LINE_END", "OBS_FOLD", "TOO_MANY_HEADERS", "HEAD_TOO_LARGE", "BAD_HOST",
+    "BAD_CONTENT_LENGTH", "LENGTH_AND_CHUNKED", "BAD_TRANSFER_ENCODING", "UNKNOWN_CODING", "BAD_EXPECT",
+    "BAD_STATUS_LINE", "BAD_CHUNK",
 )
 
 Header = namedtuple("Header", "name value id nominated")
@@ -65,11 +66,10 @@ cdef bytes slice_of(const char *base, gdp_span span):
 
 
 cdef tuple headers_of(const char *base, const gdp_header *headers, unsigned int n):
-    cdef unsigned int i
-    return tuple([
-        Header(slice_of(base, headers[i].name), slice_of(base, headers[i].value), headers[i].id, headers[i].nominated)
-        for i in range(n)
-    ])
+    cdef list found = []
+    for h in headers[:n]:
+        found.append(Header(slice_of(base, h.name), slice_of(base, h.value), h.id, h.nominated))
+    return tuple(found)
 
 
 def request(bytes data, size_t seen=0, unsigned int max_headers=GDP_HEADERS_MAX):

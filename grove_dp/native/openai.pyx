@@ -1,4 +1,4 @@
-"""What a router must know of an OpenAI-style body: the shell of csrc/wire/openai.c, usage.c and multipart.c."""
+"""What a router must know of an OpenAI-style body: the shell of csrc/wire/{openai,usage,multipart}.c."""
 
 from collections import namedtuple
 
@@ -37,8 +37,8 @@ WHY = ("OK", "EMPTY", "NOT_OBJECT", "SYNTAX", "TOO_DEEP", "BAD_MODEL", "BAD_STRE
 
 Body = namedtuple(
     "Body",
-    "why model model_escaped stream options options_empty include_usage continuous_usage many n max_tokens priority"
-    " cache_salt previous_id kv_transfer messages prompt tools",
+    "why model model_escaped stream options options_empty include_usage continuous_usage many n max_tokens"
+    " priority cache_salt previous_id kv_transfer messages prompt tools",
     defaults=(None, False, False, 0, False, 0, 0, False, 1, -1, None, b"", b"", b"", b"", b"", b""),
 )
 
@@ -86,7 +86,7 @@ def unescape(bytes text, size_t room):
 
 
 def usage(bytes data):
-    """(0 or MORE, prompt, output, cached) of the last usage object in *data*; -1 where a count is not there."""
+    """(0 or MORE, prompt, output, cached) of the last usage object; -1 where a count is not there."""
     cdef gdp_usage u
     u.prompt = u.output = u.cached = -1
     return gdp_openai_usage(data, len(data), &u), u.prompt, u.output, u.cached

@@ -1,6 +1,7 @@
 """Inputs near valid ones: what parsers disagree about lies one byte away from what they agree about."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -34,4 +35,4 @@ def mutated(draw: st.DrawFn, seeds: Sequence[bytes], most: int = 4) -> bytes:
 def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
     """*data* cut at a few places; no piece is empty."""
     cuts = sorted(draw(st.sets(st.integers(0, len(data)), max_size=6)) | {0, len(data)})
-    return [data[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [data[a:b] for a, b in pairwise(cuts) if b > a]

@@ -15,19 +15,17 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "vllm_http"
 RECORDED = sorted(FIXTURES.glob("*/*.response.http"))
 
 REQUESTS = [
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a:8000\r\nContent-Type: application/json\r\n"
-    b"Content-Length: 12\r\n\r\n",
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a:8000\r\ncontent-type: x/y\r\nContent-Length: 12\r\n\r\n",
     b"GET /v1/models?a=b&c HTTP/1.1\r\nhost: [::1]:80\r\naccept: */*\r\nX-Request-Id:  \tabc\t \r\n\r\n",
-    b"GET http://example.org/x?y HTTP/1.1\r\nHost: example.org\r\nConnection: close, X-Foo\r\nX-Foo: 1\r\n\r\n",
-    b"\r\n\r\nPOST /x HTTP/1.0\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n",
+    b"GET http://a.org/x?y HTTP/1.1\r\nHost: a.org\r\nConnection: close, X-Foo\r\nX-Foo: 1\r\n\r\n",
+    b"\r\n\r\nPOST /x HTTP/1.0\r\nConnection: keep-alive\r\nKeep-Alive: x=5\r\nContent-Length: 0\r\n\r\n",
     b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te, upgrade\r\nUpgrade: h2c\r\n\r\n",
     b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 3\r\n\r\n",
     b"GET HTTP://h?q HTTP/1.9\r\nHost:h\r\nTraceparent: 00-1-2-3\r\nContent-Encoding:br\r\nDate: x\r\n\r\n",
 ]
 RESPONSES = [
-    b"HTTP/1.1 200 OK\r\ndate: x\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-    b"transfer-encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; a=b\r\ntransfer-encoding: chunked\r\n\r\n",
     b"HTTP/1.1 503\r\ncontent-type: application/json\r\ncontent-length: 17\r\nretry-after: 1\r\n\r\n",
     b"HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\nContent-Type: text/plain\r\n\r\n",
     b"HTTP/1.1 204 \r\nConnection: close\r\nProxy-Authenticate: x\r\n\r\n",

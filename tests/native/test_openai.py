@@ -24,17 +24,22 @@ BODIES = [
     b'{"stream":true,"stream_options":{"include_usage":null,"a":1},"temperature":-0.5E+2,"logit_bias":{"1":2}}',
     b"{}",
 ]
-ANSWERS = [
+CHAT = (
     b'{"id":"chatcmpl-1","choices":[{"message":{"content":"\\"usage\\":{"}}],"usage":{"prompt_tokens":5,'
-    b'"total_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":3}}}',
+    b'"total_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":3}}}'
+)
+MESSAGE = (
     b'data: {"type":"message_start","message":{"usage":{"input_tokens":18,"output_tokens":0,'
-    b'"cache_read_input_tokens":2}}}',
-    b'{"id" : "resp_1a","usage" : { "input_tokens" : 1 , "input_tokens_details" : { "cached_tokens" : 0 , "x":[{}] }, '
-    b'"output_tokens":2.5}} {"usage":null}',
-]
+    b'"cache_read_input_tokens":2}}}'
+)
+RESPONSE = (
+    b'{"id" : "resp_1a","usage" : { "input_tokens" : 1 , '
+    b'"input_tokens_details" : { "cached_tokens" : 0 , "x":[{}] }, "output_tokens":2.5}} {"usage":null}'
+)
+ANSWERS = [CHAT, MESSAGE, RESPONSE]
 FORM = (
     b'--b1\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
-    b'--b1\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    b'--b1\r\ncontent-disposition: form-data; name="file"; filename="a"\r\nContent-Type: a/b\r\n\r\n'
     b"RIFF\r\n--b\r\n\0\r\n"
     b"--b1\r\nContent-Disposition: form-data; name=stream\r\n\r\ntrue\r\n--b1--\r\n"
 )

@@ -289,7 +289,7 @@ class Chunked:
 
 
 def chunk_step(data: bytes, before: int) -> tuple[int, bytes, bool, bool]:
-    """Where the call that begins at *before* stops, its payload, and whether it stops at a boundary or the end."""
+    """Where the call that begins at *before* stops, its payload, whether that is a boundary, the end."""
     at = 0
     while True:
         if not (
@@ -311,9 +311,8 @@ def chunk_step(data: bytes, before: int) -> tuple[int, bytes, bool, bool]:
         if len(rest) < 2:
             return len(data), payload, False, False
         at += 2
-        if payload or at == len(data):
-            if at > before:
-                return at, payload, True, False
+        if (payload or at == len(data)) and at > before:
+            return at, payload, True, False
 
 
 def extension_fits(line: bytes, digits: bytes) -> bool:

@@ -92,8 +92,10 @@ def skip(data: bytes, at: int) -> int:
 
 
 def members(data: bytes, at: int, nested: tuple[bytes, ...] = ()) -> tuple[list[tuple[bytes, Value]], int]:
-    """Keys and values of the object at *at*, and where it ends. Values of keys in *nested* are read as objects, so
-    that what is wrong in them is found."""
+    """Keys and values of the object at *at*, and where it ends.
+
+    Values of keys in *nested* are read as objects, so that what is wrong in them is found.
+    """
     found: list[tuple[bytes, Value]] = []
     at = blanks(data, at + 1)
     if data[at : at + 1] == b"}":
@@ -411,7 +413,7 @@ def form_part(part: bytes) -> tuple[bytes, bytes]:
 
 
 def parameters(text: bytes, kind: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """The parameters of a header value of type *kind*, names in lower case, and whether all of it was read."""
+    """The parameters of a header value of type *kind*, names in lower case, and whether all was read."""
     found = re.match(rb"[ \t]*(?i:" + re.escape(kind) + rb")(?=$|[; \t])", text)
     if not found:
         raise Bad("type")
