@@ -7,18 +7,21 @@ to the worker; all others answer at once.
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from grove_dp.sim.asks import Ask, body_of
+from grove_dp.sim.chat_reply import ChatReply
+from grove_dp.sim.completion_reply import CompletionReply
 from grove_dp.sim.event_replies import MessagesReply, ResponsesReply
 from grove_dp.sim.faults import Fault
 from grove_dp.sim.http import Handler, Reply, Request
 from grove_dp.sim.metrics import CONTENT_TYPE
-from grove_dp.sim.refusals import Refusal
-from grove_dp.sim.replies import ChatReply, CompletionReply, Dialect, Face, to_json
+from grove_dp.sim.refusals import UNEXPECTED, Refusal
+from grove_dp.sim.replies import Dialect, Face, to_json
 
 if TYPE_CHECKING:
     from grove_dp.sim.worker import SimWorker
@@ -32,6 +35,8 @@ DIALECTS: dict[str, Callable[[Ask, Face], Dialect]] = {
     "messages": MessagesReply,
 }
 ID_PREFIX = {"chat": "chatcmpl-", "completion": "cmpl-", "responses": "resp_", "messages": "chatcmpl-"}
+
+_LOG = logging.getLogger(__name__)
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 NO_SCALE_OUT = Refusal(
@@ -89,10 +94,7 @@ class Routes:
         if not self._allowed(request):
             reply.whole(401, b'{"error":"Unauthorized"}', vary=False)
             return
-        try:
-            _find(self._table, request, reply)
-        except Refusal as refusal:
-            reply.whole(refusal.status, refusal.body())
+        _answer(self._table, request, reply)
 
     @staticmethod
     def admin_of(workers: Sequence[SimWorker]) -> Handler:
@@ -111,13 +113,7 @@ class Routes:
             table[f"/workers/{n}/state"] = {"GET": state(worker)}
             table[f"/workers/{n}/fault"] = {"POST": fault(worker)}
 
-        def answer(request: Request, reply: Reply) -> None:
-            try:
-                _find(table, request, reply)
-            except Refusal as refusal:
-                reply.whole(refusal.status, refusal.body())
-
-        return answer
+        return lambda request, reply: _answer(table, request, reply)
 
     def _allowed(self, request: Request) -> bool:
         key = self._worker.settings.api_key
@@ -205,6 +201,20 @@ class Routes:
 
     def _state(self, _: Request, reply: Reply) -> None:
         reply.whole(200, to_json(self._worker.state()))
+
+
+def _answer(table: Mapping[str, Mapping[str, Handler]], request: Request, reply: Reply) -> None:
+    try:
+        _find(table, request, reply)
+    except Refusal as refusal:
+        reply.whole(refusal.status, refusal.body())
+    except Exception:
+        # A field of a type that no check expected: 500, as the real server does, and the traceback in the log.
+        _LOG.exception("%s %s failed", request.method, request.path)
+        if reply.opened:
+            reply.abort()
+        else:
+            reply.whole(UNEXPECTED.status, UNEXPECTED.body())
 
 
 def _find(table: Mapping[str, Mapping[str, Handler]], request: Request, reply: Reply) -> None:

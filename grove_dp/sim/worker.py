@@ -26,55 +26,16 @@ from grove_dp.sim.exchange import Exchange
 from grove_dp.sim.faults import Fault, FaultKind
 from grove_dp.sim.http import HttpServer, Reply, Request
 from grove_dp.sim.metrics import WorkerMetrics
-from grove_dp.sim.profiles import Profile, profile_named
 from grove_dp.sim.refusals import DEAD, DRAINING, OVERLOADED, UNEXPECTED, Refusal
 from grove_dp.sim.replies import Face
 from grove_dp.sim.routes import DIALECTS, ID_PREFIX, Routes
-from grove_dp.sim.tokenizer import DEFAULT_MODEL, ModelTokenizer
+from grove_dp.sim.tokenizer import ModelTokenizer
+from grove_dp.sim.worker_settings import WorkerSettings
 
 __all__ = ["SimWorker", "SimWorkers", "WorkerSettings"]
 
 VERSION = "0.32.0"
 DEBT_S = 0.05
-
-
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker is started; names follow `vllm serve`. None keeps the profile's value."""
-
-    profile: str = "llama-8b-h100"
-    speed: float = 1.0
-    seed: int = 0
-    served_model_name: tuple[str, ...] = ()
-    tokenizer: str = str(DEFAULT_MODEL)
-    block_size: int = 16
-    num_gpu_blocks: int | None = None
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    max_model_len: int | None = None
-    long_prefill_token_threshold: int = 0
-    prefix_caching: bool = True
-    max_num_queued_reqs: int | None = None
-    answer_tokens: int = 256  # length of an answer that is free to end
-    shutdown_timeout_s: float = 0.0
-    keep_alive_s: float = 5.0
-    sse_keep_alive_s: float = 0.0
-    api_key: str | None = None
-    enable_prompt_tokens_details: bool = False
-    enable_per_request_metrics: bool = False
-    enable_request_id_headers: bool = False
-    enable_auto_tool_choice: bool = False
-
-    @property
-    def of_profile(self) -> Profile:
-        return profile_named(self.profile)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return self.served_model_name or (self.of_profile.served_model,)
-
-    @property
-    def model_len(self) -> int:
-        return self.max_model_len or self.of_profile.max_model_len
 
 
 class SimWorker:

@@ -254,6 +254,18 @@ async def test_a_slow_worker_is_late_and_merges(http: aiohttp.ClientSession) -> 
         assert 2 <= text.count("data: ") < 41
 
 
+async def test_a_field_of_an_unexpected_type_is_answered_with_500(
+    http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        workers_with() as workers,
+        http.post(f"{workers[0].url}/v1/completions", json={"prompt": "a", "stop": 5}) as answer,
+    ):
+        assert answer.status == 500
+        assert (await answer.json())["error"]["type"] == "InternalServerError"
+    assert "POST /v1/completions failed" in caplog.text
+
+
 async def test_a_wrong_fault_is_explained(http: aiohttp.ClientSession) -> None:
     async with (
         workers_with() as workers,

@@ -1,0 +1,47 @@
+"""How a simulated worker is started; names and defaults follow `vllm serve`."""
+
+import msgspec
+
+from grove_dp.sim.profiles import Profile, profile_named
+from grove_dp.sim.tokenizer import DEFAULT_MODEL
+
+__all__ = ["WorkerSettings"]
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker is started; names follow `vllm serve`. None keeps the profile's value."""
+
+    profile: str = "llama-8b-h100"
+    speed: float = 1.0
+    seed: int = 0
+    served_model_name: tuple[str, ...] = ()
+    tokenizer: str = str(DEFAULT_MODEL)
+    block_size: int = 16
+    num_gpu_blocks: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_model_len: int | None = None
+    long_prefill_token_threshold: int = 0
+    prefix_caching: bool = True
+    max_num_queued_reqs: int | None = None
+    answer_tokens: int = 256  # length of an answer that is free to end
+    shutdown_timeout_s: float = 0.0
+    keep_alive_s: float = 5.0
+    sse_keep_alive_s: float = 0.0
+    api_key: str | None = None
+    enable_prompt_tokens_details: bool = False
+    enable_per_request_metrics: bool = False
+    enable_request_id_headers: bool = False
+    enable_auto_tool_choice: bool = False
+
+    @property
+    def of_profile(self) -> Profile:
+        return profile_named(self.profile)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self.served_model_name or (self.of_profile.served_model,)
+
+    @property
+    def model_len(self) -> int:
+        return self.max_model_len or self.of_profile.max_model_len
