@@ -29,9 +29,12 @@ class AccessLog:
         self._clock = clock
 
     async def run(self) -> None:
-        """Write until cancelled."""
-        while True:
-            await self._clock.sleep(DRAIN_S)
+        """Write until cancelled, and what is left then."""
+        try:
+            while True:
+                await self._clock.sleep(DRAIN_S)
+                self.drain()
+        finally:
             self.drain()
 
     def drain(self) -> None:

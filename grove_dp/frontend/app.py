@@ -39,7 +39,7 @@ from grove_dp.routing.specs import literal_address
 from grove_dp.routing.workers import Registry
 from grove_dp.settings import Settings
 
-__all__ = ["CannotListen", "Frontend", "Surroundings"]
+__all__ = ["CannotListen", "Frontend", "Surroundings", "live_settings"]
 
 _log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class Frontend:
 
     def _apply(self) -> None:
         before, read = self._loaded, self._around.load()
-        settings = _live(before.settings, read.settings)
+        settings = live_settings(before.settings, read.settings)
         listed_workers(settings, read.origins["workers.urls"])  # wrong: nothing of it is applied
         for change in changes(before.settings, read.settings):
             facts = {"setting": change.path, "before": change.before, "after": change.after}
@@ -240,7 +240,7 @@ class Frontend:
         self.plane.changed()
 
 
-def _live(before: Settings, read: Settings) -> Settings:
+def live_settings(before: Settings, read: Settings) -> Settings:
     """What was read, with the old value wherever a new one needs a restart."""
     kept: dict[str, dict[str, Any]] = {}
     for change in changes(before, read):

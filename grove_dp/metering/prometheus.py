@@ -81,7 +81,7 @@ LADDERS: Mapping[str, Ladder] = {
     ),
     "gap": Ladder("grove_dp_token_gap_seconds", "Time between two events of a stream", 112, 368, 8),
     "duration": Ladder("grove_dp_request_duration_seconds", "Arrival of a request to its end", 160, 480, 16),
-    "queue": Ladder("grove_dp_queue_wait_seconds", "Wait of a queued request for a worker", 64, 416, 16),
+    "queue": Ladder("grove_dp_queue_wait_seconds", "Time a request waited for a worker", 64, 416, 16),
     "connect": Ladder("grove_dp_upstream_connect_seconds", "Time to connect to a worker", 64, 352, 16),
 }
 
