@@ -89,9 +89,11 @@ class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     urls: Annotated[
         tuple[str, ...],
-        _text("base URLs, http://HOST:PORT; a name that resolves to several addresses is several", live=True),
+        _text("base URLs, http://HOST:PORT; a name is one worker, resolved again and again", live=True),
     ] = ()
-    file: Annotated[str | None, _text("file with one worker URL per line, read again when it changes")] = None
+    file: Annotated[
+        str | None, _text("YAML list of workers (url, max_inflight, ...), read again when it changes")
+    ] = None
     model: Annotated[
         str | None, _text("served model name to assume instead of asking each worker's /v1/models")
     ] = None
