@@ -1,5 +1,6 @@
 """What every test may ask for, and what happens to a test whose program is not on this machine."""
 
+import asyncio
 import os
 import random
 import shutil
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from grove_dp.clock import ManualClock
+
+# Without this pytest-asyncio asks for "the current loop" before its first own one, which Python makes and
+# nobody closes: a ResourceWarning in whatever test runs when the collector finds it.
+asyncio.set_event_loop(None)
 
 REMEDY = "install it (Debian, Fedora: a package of the same name) and run the test again"
 
