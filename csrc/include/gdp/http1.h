@@ -11,7 +11,8 @@
  *
  * Refused: bare CR or LF as a line end, obs-fold, space before the colon, control characters, NUL, a method that is
  * no token, a target that is neither "/..." nor "*" nor absolute "http://...", CL with TE, two CLs (even equal), a CL
- * list, a CL that is not digits, TE other than exactly one "chunked", TE in HTTP/1.0, no or two Hosts in HTTP/1.1.
+ * list, a CL that is not 1 to 19 digits, TE other than exactly one "chunked", TE in HTTP/1.0, no Host in HTTP/1.1, two
+ * Hosts, a Host or authority with anything but host characters (so no user name), more than 64 names in Connection.
  * Tolerated, as by all servers: empty lines (CRLF, at most 4) before the request line. */
 #ifndef GDP_HTTP1_H
 #define GDP_HTTP1_H
@@ -54,7 +55,8 @@ typedef struct {
     gdp_span name;
     gdp_span value; /* without leading and trailing blanks */
     uint8_t id;     /* gdp_header_id */
-    bool nominated; /* named by a Connection header: hop by hop for this message */
+    bool nominated; /* named by a Connection header: hop by hop for this message. Never Host, Content-Length,
+                       Transfer-Encoding: framing cannot be nominated away */
 } gdp_header;
 
 typedef enum { GDP_GET, GDP_HEAD, GDP_POST, GDP_PUT, GDP_DELETE, GDP_OPTIONS, GDP_PATCH, GDP_METHOD_OTHER } gdp_method;
@@ -65,7 +67,7 @@ typedef enum {
     GDP_HTTP_BAD_REQUEST_LINE,
     GDP_HTTP_BAD_METHOD,
     GDP_HTTP_BAD_TARGET,
-    GDP_HTTP_BAD_VERSION,        /* 505 for HTTP/2.0 and the like, else 400 */
+    GDP_HTTP_BAD_VERSION,        /* 505: HTTP/2.0 and the like; what is no version is a bad request line */
     GDP_HTTP_BAD_HEADER_NAME,
     GDP_HTTP_BAD_HEADER_VALUE,
     GDP_HTTP_BAD_LINE_END,
@@ -75,8 +77,8 @@ typedef enum {
     GDP_HTTP_BAD_HOST,
     GDP_HTTP_BAD_CONTENT_LENGTH,
     GDP_HTTP_LENGTH_AND_CHUNKED,
-    GDP_HTTP_BAD_TRANSFER_ENCODING, /* 501 when it is a well-formed coding that we do not know, else 400 */
-    GDP_HTTP_UNKNOWN_CODING,     /* 501 */
+    GDP_HTTP_BAD_TRANSFER_ENCODING,
+    GDP_HTTP_UNKNOWN_CODING,     /* 501: codings that are well formed and not just chunked */
     GDP_HTTP_BAD_EXPECT,         /* 417 */
     GDP_HTTP_BAD_STATUS_LINE,
     GDP_HTTP_BAD_CHUNK
@@ -84,7 +86,8 @@ typedef enum {
 
 typedef struct {
     gdp_span method, target; /* target as sent */
-    gdp_span path, query;    /* of the target, absolute form resolved; query without '?' ; query.len 0 when none */
+    gdp_span path, query;    /* of the target, absolute form resolved; query without '?' ; query.len 0 when none.
+                                path is never empty: that of "http://host" is the '/' before the host */
     uint8_t method_id;       /* gdp_method */
     uint8_t minor;           /* HTTP/1.minor: 0 or 1 (1.2 .. 1.9 count as 1) */
     bool keep_alive;         /* after Connection and the version */
@@ -115,7 +118,7 @@ typedef struct {
 /* Parse one head at the start of buf[0..len). Returns its length in bytes (offset of the body), GDP_MORE or GDP_BAD
  * (then out->why). `seen` is the length that an earlier call on the same growing buffer answered GDP_MORE for (0 at
  * first): the search for the end resumes there, so a head that comes one byte at a time stays linear. With GDP_MORE
- * only a fault that is already certain is reported; the size limit is the caller's. max_headers <= GDP_HEADERS_MAX. */
+ * only a bare LF or a first byte that starts no head is reported early; the size limit is the caller's. max_headers <= GDP_HEADERS_MAX. */
 int gdp_http1_request(const char *buf, size_t len, size_t seen, unsigned max_headers, gdp_request *out);
 int gdp_http1_response(const char *buf, size_t len, size_t seen, gdp_response *out);
 
@@ -131,9 +134,10 @@ bool gdp_http1_list_has(const char *value, size_t len, const char *token);
  *     1a;ext\r\n <26 bytes> \r\n  0\r\n  [trailer: x\r\n] \r\n
  *
  * Each call consumes framing up to and including the next run of payload that is in the buffer; that run is `data`
- * (offset from buf, may be empty). Call again with the rest until done or the buffer is used up.
- * Strict: size is 1..15 hex digits, extensions are skipped (<= 256 bytes a line, no control characters), CRLF only,
- * trailers skipped (<= 8 KiB in all, checked like headers' characters). */
+ * (offset from buf, may be empty). The CRLF after a payload run is taken with it when it is there. Call again with the
+ * rest until done or the buffer is used up.
+ * Strict: size is 1..15 hex digits, extensions are skipped (<= 256 bytes a line with the size, no control characters),
+ * CRLF only, trailers skipped (<= 8 KiB in all, checked like headers' characters). */
 typedef struct {
     uint64_t left;     /* payload bytes of the current chunk still to come */
     uint32_t line;     /* bytes seen of the current size line, or trailer bytes so far */

@@ -1,10 +1,10 @@
 /* openai.h -- what a router must know of an OpenAI-style JSON body, in one pass, without a DOM.
  *
- * The scanner walks the top-level object once. Strings are skipped by wide compares (SSE2/AVX2 at run time, scalar
- * elsewhere), nested values by counting brackets outside strings; nothing is unescaped except the model name, and only
- * when it has an escape. It validates enough to promise: balanced brackets, keys are strings, commas and colons where
- * they belong at the top level and inside stream_options, no control characters in the strings it looks at, no bytes
- * but blanks after the end. Deeper nonsense is the worker's to refuse: it sees the bytes unchanged.
+ * The scanner walks the top-level object once. Strings are skipped by wide compares (SSE2 on x86-64, scalar elsewhere),
+ * nested values by counting brackets outside strings; nothing is unescaped except keys that are written with escapes
+ * ("mod\u0065l" is `model` to the worker, so it must be to us). It validates enough to promise: balanced brackets, keys
+ * are strings, commas and colons where they belong at the top level and inside stream_options, no control characters in
+ * strings, no bytes but blanks after the end. Deeper nonsense is the worker's to refuse: it sees the bytes unchanged.
  * Duplicate keys: the last one counts, as in Python's json and in vLLM. Depth is limited to 256 (then GDP_BAD). */
 #ifndef GDP_OPENAI_H
 #define GDP_OPENAI_H
@@ -13,7 +13,7 @@
 
 typedef enum {
     GDP_JSON_OK = 0,
-    GDP_JSON_EMPTY,       /* no bytes */
+    GDP_JSON_EMPTY,       /* no bytes, or blanks only */
     GDP_JSON_NOT_OBJECT,
     GDP_JSON_SYNTAX,
     GDP_JSON_TOO_DEEP,
@@ -22,7 +22,7 @@ typedef enum {
 } gdp_json_why;
 
 typedef enum { GDP_OPT_ABSENT, GDP_OPT_NULL, GDP_OPT_OBJECT, GDP_OPT_OTHER } gdp_opt_kind;
-typedef enum { GDP_TRI_ABSENT, GDP_TRI_FALSE, GDP_TRI_TRUE, GDP_TRI_OTHER } gdp_tri;
+typedef enum { GDP_TRI_ABSENT, GDP_TRI_FALSE, GDP_TRI_TRUE, GDP_TRI_OTHER } gdp_tri; /* null counts as false */
 
 typedef struct {
     uint8_t why;             /* gdp_json_why with GDP_BAD */
@@ -35,7 +35,7 @@ typedef struct {
     uint8_t include_usage;   /* gdp_tri, inside stream_options */
     uint8_t continuous_usage;/* gdp_tri of continuous_usage_stats */
     bool many;               /* more than one choice may come: n > 1, best_of > 1, or a prompt that is a list of
-                                strings or of lists */
+                                strings or of lists. What is no integer (2.0, "2") may be many to the worker, so it is here */
     bool has_priority;
     int32_t n;               /* 1 when absent */
     int64_t max_tokens;      /* max_completion_tokens, else max_tokens, else max_output_tokens; -1 when absent */

@@ -15,10 +15,10 @@
 #include "gdp/base.h"
 
 typedef enum {
-    GDP_EV_COMMENT, /* nothing but comments (": keep-alive") or empty lines */
+    GDP_EV_COMMENT, /* no data line: comments (": keep-alive"), empty lines, a lone id or retry */
     GDP_EV_DATA,    /* has a data line that is none of the others */
     GDP_EV_DONE,    /* data: [DONE] */
-    GDP_EV_ERROR    /* data is {"error": ...} at the top level (either spacing), or the event line is `error`, or
+    GDP_EV_ERROR    /* data begins {"error": with a value other than null (any spacing), or the event line is `error`, or
                        `response.failed` */
 } gdp_event_kind;
 
@@ -26,7 +26,7 @@ typedef struct {
     uint8_t kind;      /* gdp_event_kind */
     bool finish;       /* "finish_reason" with a value other than null occurs (chat and text completions) */
     bool usage;        /* a "usage" key with an object value occurs */
-    bool usage_only;   /* usage, and "choices":[] : the extra event of include_usage */
+    bool usage_only;   /* usage, and "choices":[] (any spacing): the extra event of include_usage */
     gdp_span data;     /* of the first data line's value (offset from buf) */
     gdp_span name;     /* of the event line's value, len 0 when none */
 } gdp_event;
