@@ -36,6 +36,15 @@ async def refusal(code, *urls, **settings):
         return frontend.log()
 
 
+async def logged(frontend, text):
+    """Wait for a line of the log, which a thread of its own writes."""
+
+    async def look():
+        return frontend.log()
+
+    await eventually(look, lambda log: text in log, 5.0, text)
+
+
 def metric(page, name):
     return float(next(line.split()[1] for line in page.decode().splitlines() if line.startswith(f"{name} ")))
 
@@ -165,11 +174,11 @@ async def test_sighup_applies_live_settings_and_names_the_others(tmp_path):
         configure(workers={"urls": [worker.url], "max_inflight": 5}, limits={"headers": 99})
         frontend.signal(signal.SIGHUP)
         await frontend.worker_until(worker.id, max_inflight=5)
-        assert "setting needs a restart setting=limits.headers before=128 after=99" in frontend.log()
+        await logged(frontend, "setting needs a restart setting=limits.headers before=128 after=99")
         configure(nonsense={})
         frontend.signal(signal.SIGHUP)
         await eventually(lambda: reload_errors(frontend), lambda n: n == 1, 5.0, "the error is counted")
-        assert "nonsense: no such section" in frontend.log()
+        await logged(frontend, "nonsense: no such section")
         assert (await frontend.workers())[worker.id]["max_inflight"] == 5
 
 
