@@ -28,6 +28,7 @@ void gdp_fuzz_drive(const char *name, gdp_fuzz_fn *target, double seconds);
 #define FUZZ_INSIDE(span, size) FUZZ_CHECK((size_t)(span).off + (span).len <= (size))
 
 #ifdef GDP_LIBFUZZER
+int GDP_LIBFUZZER(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -124,10 +124,10 @@ def read_request(lines: list[bytes], max_headers: int) -> Request:
 
 def read_response(lines: list[bytes]) -> Response:
     minor, rest = read_version(lines[0], "BAD_STATUS_LINE")
-    found = re.fullmatch(rb" ([1-5][0-9][0-9])(?: (.*))?", rest, re.DOTALL)
+    found = re.fullmatch(rb" ([1-5][0-9][0-9])(?: (.*)|(\r.*))?", rest, re.DOTALL)
     if not found:
         raise Bad("BAD_STATUS_LINE")
-    reason = found[2] or b""
+    reason = found[2] or found[3] or b""
     if wrong := CONTROL.search(reason):
         raise Bad("BAD_LINE_END" if wrong[0] == b"\r" else "BAD_STATUS_LINE")
     headers = field_lines(lines[1:], 128)
