@@ -16,11 +16,14 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from bench.results import figure
+
 if TYPE_CHECKING:
     from bench.results import Row
 
 __all__ = ["draw", "share"]
 
+WIDEST = 2.5  # a bar that is broken by more than this is cut at the edge
 GOOD, BROKEN, NOTCH = "#4c8c6b", "#c0453a", "#222222"
 
 
@@ -40,23 +43,23 @@ def draw(rows: Sequence[Row], *, title: str, path: Path) -> None:
     """Writes the SVG; the same rows give the same bytes."""
     bars = [(row, used) for row in rows if (used := share(row)) is not None]
     with mpl.rc_context({"svg.hashsalt": "grove-dp", "svg.fonttype": "none", "font.size": 9}):
-        figure, axes = plt.subplots(figsize=(8.5, 1.0 + 0.34 * max(1, len(bars))), layout="constrained")
+        drawing, axes = plt.subplots(figsize=(8.5, 1.0 + 0.34 * max(1, len(bars))), layout="constrained")
         for at, (row, used) in enumerate(bars):
             axes.barh(at, used, color=GOOD if row.ok else BROKEN, height=0.62)
-            axes.text(used + 0.01, at, _label(row), va="center", fontsize=8)
+            axes.text(1.01, at, _label(row), va="center", fontsize=8, transform=axes.get_yaxis_transform())
             if row.aim and (notch := share(row, row.aim)) is not None:
                 axes.plot([notch, notch], [at - 0.36, at + 0.36], color=NOTCH, linewidth=1.2)
         axes.axvline(1.0, color=NOTCH, linewidth=0.8, linestyle="--")
         axes.set_yticks(range(len(bars)), [row.name for row, _ in bars])
         axes.invert_yaxis()
-        axes.set_xlim(0, max([1.35, *(used * 1.25 for _, used in bars)]))
+        axes.set_xlim(0, min(WIDEST, max([1.1, *(used * 1.05 for _, used in bars)])))
         axes.set_xlabel("share of the must (1.0 = the limit; notch = the aim)")
         axes.set_title(title)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, format="svg", metadata={"Date": None})
-        plt.close(figure)
+        drawing.savefig(path, format="svg", metadata={"Date": None})
+        plt.close(drawing)
 
 
 def _label(row: Row) -> str:
-    value = f"{row.value:.3g} {row.unit}"
-    return value if row.ratio is None else f"{value}, {row.ratio:.2f} × {row.anchor}"
+    value = f"{figure(row.value)} {row.unit}"
+    return value if row.ratio is None else f"{value}, {figure(row.ratio)} × {row.anchor}"

@@ -30,6 +30,7 @@ __all__ = [
     "Result",
     "Row",
     "describe_machine",
+    "figure",
     "gate",
     "load",
     "new",
@@ -171,10 +172,10 @@ HEAD = ("row", "value", "unit", "anchor", "its value", "ratio", "must", "aim", "
 
 def _cells(r: Row) -> tuple[str, ...]:
     mark = {True: "yes", False: "NO", None: ""}[r.ok]
-    anchor_value, ratio = _figure(r.anchor_value), _figure(r.ratio)
+    anchor_value, ratio = figure(r.anchor_value), figure(r.ratio)
     return (
         r.name,
-        _figure(r.value),
+        figure(r.value),
         r.unit,
         r.anchor or "",
         anchor_value,
@@ -185,7 +186,8 @@ def _cells(r: Row) -> tuple[str, ...]:
     )
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Three digits, or whole thousands; empty for None."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -223,7 +225,7 @@ def gate(result: Result) -> int:
     broken = [r for r in result.rows if r.ok is False]
     for r in broken:
         print(
-            f"GateBroken: {r.name}: {_figure(r.value)} {r.unit}, ratio {_figure(r.ratio)}; must be {r.must}",
+            f"GateBroken: {r.name}: {figure(r.value)} {r.unit}, ratio {figure(r.ratio)}; must be {r.must}",
             file=sys.stderr,
         )
     return 1 if broken else 0
