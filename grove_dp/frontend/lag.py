@@ -14,7 +14,7 @@ from grove_dp.errors import ConfigurationError
 
 __all__ = ["Burn", "burn", "parse_burn", "watch_lag"]
 
-EVERY_S: Final = 0.5
+EVERY_S: Final = 0.47  # no multiple of a round period, or a lag that recurs would be missed each time
 
 
 class Burn(NamedTuple):
