@@ -159,9 +159,10 @@ def header_fields(head: bytes) -> list[tuple[str, str]]:
 
 
 class RawClient:
-    """One connection; sends what it is told, believes nothing it reads."""
+    """One connection; sends what it is told, believes nothing it reads, waits `patience_s` for each read."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self.patience_s = 10.0
         self._sock = sock
         self._buffer = bytearray()
         self._ended = False
@@ -217,7 +218,11 @@ class RawClient:
 
     async def _more(self) -> None:
         try:
-            data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
+            async with asyncio.timeout(self.patience_s):
+                data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
+        except TimeoutError as error:
+            held = bytes(self._buffer[-200:])
+            raise TimeoutError(f"nothing came for {self.patience_s:g} s after {held!r}") from error
         except ConnectionResetError as error:
             self._ended = self._was_reset = True
             raise ConnectionEnded("reset by the peer") from error
