@@ -47,8 +47,8 @@ class Histogram(NamedTuple):
 class Plane:
     """Sockets and threads of the data plane. Not thread safe itself: one control thread owns it.
 
-    threads = 0 is nested mode: register ``fileno()`` in an event loop, call ``step()`` when readable and at least
-    every ``wait_s()``.
+    threads = 0 is nested mode: register ``fileno()`` in an event loop, call ``step()`` when readable and at
+    least every ``wait_s()``.
     """
 
     def __init__(self, threads: int, seed: int = 0) -> None: ...
@@ -79,16 +79,21 @@ class Plane:
     def close_circuit(self, slot: int) -> None:
         """The worker was seen to have restarted: give it requests again at once."""
     def counters(self) -> dict[str, Any]:
-        """Flat counters and gauges by name; plus "ended": {(endpoint, reason): n} and "status": {code: n}, non-zero only."""
+        """Counters and gauges by name; "ended": {(endpoint, reason): n} and "status": {code: n}, if not 0."""
     def histogram(self, name: str) -> Histogram:
         """name: ttft, gap, duration, queue, connect."""
     def records(self, most: int = 1024) -> list[dict[str, Any]]:
-        """Finished requests since the last call (only with settings["records"]): the fields of gdp_record, names spelled out."""
+        """Requests finished since the last call: the fields of gdp_record; needs settings["records"]."""
     def look(self, timeout_s: float = 0.5) -> dict[str, Any]:
-        """{"exchanges": [{id, model, endpoint, phase, age_s, phase_age_s, slot, events, buffered, stream, retries, thread, peer}], "total": n, "missed": threads}. Releases the GIL."""
+        """What is in flight: {"exchanges": [...], "total": n, "missed": threads that were too late}.
 
-# Keys of `settings` for publish(): name -> what it is.
-#   seconds: head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s upstream_idle_s queue_wait_s no_worker_s open_s max_open_s
+        An exchange has id, model, endpoint, phase, age_s, phase_age_s, slot, events, buffered, stream,
+        retries, thread, peer. Releases the GIL. In nested mode call it from another thread than the loop's.
+        """
+
+# Keys of `settings` for publish():
+#   seconds: head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s
+#            upstream_idle_s queue_wait_s no_worker_s open_s max_open_s
 #   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
 #   floats:  budget_ratio budget_burst budget_per_s
 #   str:     policy (one of POLICIES) session_header
