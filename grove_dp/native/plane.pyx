@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 
 import ipaddress
 import os
@@ -62,8 +62,9 @@ cdef extern from "gdp/plane.h" nogil:
     ctypedef struct gdp_table:
         pass
     ctypedef struct gdp_settings:
-        uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns, idle_ns
-        uint64_t hold_max_ns, upstream_idle_ns, queue_wait_ns, no_worker_ns, body_bytes, buffered_bytes
+        uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns
+        uint64_t idle_ns, hold_max_ns, upstream_idle_ns, queue_wait_ns, no_worker_ns
+        uint64_t body_bytes, buffered_bytes
         uint32_t head_bytes, headers, connections, queue_length, attempts
         double budget_ratio, budget_burst, budget_per_s
         gdp_circuit_rule circuit
@@ -75,7 +76,8 @@ cdef extern from "gdp/plane.h" nogil:
         uint64_t status[600]
         uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing
         uint64_t prompt_tokens, cached_tokens, output_tokens
-        uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued, records_lost
+        uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued
+        uint64_t records_lost
         uint64_t connections, exchanges, waiting, buffered_bytes, upstreams
     ctypedef struct gdp_record:
         uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns
@@ -97,8 +99,8 @@ cdef extern from "gdp/plane.h" nogil:
         GDP_HIST_TTFT
     gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models)
     int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w)
-    int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t n, const uint32_t *workers, uint32_t count,
-                        const char *body, size_t body_len)
+    int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t n, const uint32_t *workers,
+                        uint32_t count, const char *body, size_t body_len)
     int gdp_table_list(gdp_table *t, const char *body, size_t n)
     int gdp_table_version(gdp_table *t, const char *body, size_t n)
     void gdp_table_free(gdp_table *t)
@@ -118,7 +120,8 @@ cdef extern from "gdp/plane.h" nogil:
     void gdp_plane_counters(gdp_plane *p, gdp_counters *out)
     void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out)
     size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t most)
-    size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t most, int timeout_ms, size_t *total, unsigned *missed)
+    size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t most, int timeout_ms, size_t *total,
+                          unsigned *missed)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -137,17 +140,18 @@ WorkerRow = namedtuple("WorkerRow", "slot id authority ip port state max_infligh
 ModelRow = namedtuple("ModelRow", "name workers body")
 Book = namedtuple(
     "Book",
-    "inflight failures circuit probing open_for_s placed ok failed ejected prompt_tokens cached_tokens output_tokens",
+    "inflight failures circuit probing open_for_s placed ok failed ejected "
+    "prompt_tokens cached_tokens output_tokens",
 )
 Histogram = namedtuple("Histogram", "total sum_s bounds_s counts")
 
 _TIMES = frozenset(
-    "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s upstream_idle_s "
-    "queue_wait_s no_worker_s open_s max_open_s".split()
+    "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s "
+    "upstream_idle_s queue_wait_s no_worker_s open_s max_open_s".split()
 )
 _OTHERS = frozenset(
-    "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio budget_burst "
-    "budget_per_s policy session_header half_close_allow expose_headers inject_usage records".split()
+    "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
+    "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage records".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
 
@@ -166,7 +170,8 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     if given != SETTINGS_KEYS:
         raise ValueError(f"settings differ from SETTINGS_KEYS by {sorted(given ^ SETTINGS_KEYS)}")
     memset(s, 0, sizeof(gdp_settings))
-    s.head_ns, s.body_ns, s.connect_ns = _ns(settings, "head_s"), _ns(settings, "body_s"), _ns(settings, "connect_s")
+    s.head_ns, s.body_ns = _ns(settings, "head_s"), _ns(settings, "body_s")
+    s.connect_ns = _ns(settings, "connect_s")
     s.first_token_ns, s.answer_ns = _ns(settings, "first_token_s"), _ns(settings, "answer_s")
     s.between_tokens_ns, s.total_ns = _ns(settings, "between_tokens_s"), _ns(settings, "total_s")
     s.idle_ns, s.hold_max_ns = _ns(settings, "idle_s"), _ns(settings, "hold_max_s")
@@ -222,7 +227,8 @@ cdef int _add_model(gdp_table *t, uint32_t i, row) except -1:
     try:
         for k in range(n):
             array[k] = indices[k]
-        result = gdp_table_model(t, i, <const char *> name, len(name), array, n, <const char *> body, len(body))
+        result = gdp_table_model(t, i, <const char *> name, len(name), array, n,
+                                 <const char *> body, len(body))
     finally:
         free(array)
     if result == -3:
@@ -325,8 +331,8 @@ cdef class Plane:
         gdp_book_copy(gdp_plane_books(self._open()), slot, &b)
         cdef uint64_t now = _now_ns()
         left = (b.open_until_ns - now) / 1e9 if b.circuit == 1 and b.open_until_ns > now else 0.0
-        return Book(b.inflight, b.failures, CIRCUITS[b.circuit], bool(b.probing), left, b.placed, b.ok, b.failed,
-                    b.ejected, b.prompt_tokens, b.cached_tokens, b.output_tokens)
+        return Book(b.inflight, b.failures, CIRCUITS[b.circuit], bool(b.probing), left, b.placed, b.ok,
+                    b.failed, b.ejected, b.prompt_tokens, b.cached_tokens, b.output_tokens)
 
     def reset_book(self, unsigned int slot):
         if slot >= GDP_SLOTS_MAX:
@@ -354,7 +360,8 @@ cdef class Plane:
         cdef int i, which = HISTOGRAMS.index(name)
         gdp_plane_histogram(self._open(), <gdp_hist_id> which, &h)
         held = [i for i in range(GDP_HIST_BUCKETS) if h.bucket[i]]
-        return Histogram(h.count, h.sum_ns / 1e9, [gdp_hist_bound(i) for i in held], [h.bucket[i] for i in held])
+        bounds, counts = [gdp_hist_bound(i) for i in held], [h.bucket[i] for i in held]
+        return Histogram(h.count, h.sum_ns / 1e9, bounds, counts)
 
     def records(self, int most=1024):
         cdef gdp_plane *p = self._open()
