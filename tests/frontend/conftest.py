@@ -30,7 +30,7 @@ class Rig:
         """A frontend before these workers, ready, with every worker ready."""
         urls = [worker if isinstance(worker, str) else worker.url for worker in workers]
         frontend = Frontend(urls, **settings)
-        self._stack.push_async_callback(frontend.end)
+        self._stack.push_async_exit(frontend.__aexit__)
         await frontend.start(ready)
         self.frontends.append(frontend)
         if ready == "/readyz":
