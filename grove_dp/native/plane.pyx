@@ -151,7 +151,8 @@ _TIMES = frozenset(
 )
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
-    "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage records".split()
+    "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage"
+    " records".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
 
