@@ -79,6 +79,7 @@ static bool is_forwarded(const gdp_header *h) {
     switch (h->id) {
     case GDP_H_HOST:
     case GDP_H_CONTENT_LENGTH:
+    case GDP_H_TRANSFER_ENCODING: /* a chunked body goes on with a length */
     case GDP_H_EXPECT:
     case GDP_H_X_REQUEST_ID:
     case GDP_H_X_FORWARDED_FOR:
@@ -251,17 +252,13 @@ static const char *json_trouble(gdp_json_why why) {
     }
 }
 
-/* Escaped names are rare: the plain form is kept behind the head, where retries find it. */
+/* Escaped names are rare: the plain form is kept beside the body. */
 static int keep_unescaped(gdp_loop *l, gdp_exchange *x, gdp_span raw) {
-    x->model_in_head = true;
-    x->model.off = x->head_len;
-    x->head.len = x->head_len;
-    if (buf_reserve(l, &x->head, raw.len + 1) < 0) return GDP_NOMEM;
-    int64_t n = gdp_openai_unescape(x->body.data + raw.off, raw.len, x->head.data + x->head_len, raw.len);
+    if (buf_reserve(l, &x->name, raw.len + 1) < 0) return GDP_NOMEM;
+    int64_t n = gdp_openai_unescape(x->body.data + raw.off, raw.len, x->name.data, raw.len);
     if (n < 0) return GDP_BAD;
-    x->model.len = (uint32_t)n;
-    x->head.len += (uint32_t)n;
-    x->head_len = x->head.len;
+    x->name.len = (uint32_t)n;
+    x->model = (gdp_span){0, (uint32_t)n};
     return 0;
 }
 
@@ -309,7 +306,7 @@ static gdp_reason read_form(gdp_exchange *x, const char **detail) {
 }
 
 static const char *model_text(const gdp_exchange *x) {
-    return (x->model_in_head ? x->head.data : x->body.data) + x->model.off;
+    return (x->name.data ? x->name.data : x->body.data) + x->model.off;
 }
 
 static const model *wanted_model(const gdp_loop *l, const gdp_exchange *x) {
@@ -687,6 +684,7 @@ void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why) {
     COUNT(l, exchanges, -1);
     buf_drop(l, &x->head);
     buf_drop(l, &x->body);
+    buf_drop(l, &x->name);
     buf_drop(l, &x->held);
     buf_drop(l, &x->tail);
     buf_drop(l, &x->finish);

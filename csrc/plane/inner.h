@@ -142,8 +142,8 @@ struct gdp_exchange {
     gdp_chunked chunks; /* of the request's body, later of the answer's */
     gdp_splice splice;
     gdp_span content_type; /* in head */
-    gdp_span model;        /* in body, or in `head` beyond the upstream head when it had escapes (model_in_head) */
-    bool model_in_head;
+    gdp_span model;        /* in body, or in `name` when it had escapes */
+    buf name;
     uint64_t session, sticky_id; /* hash of a response id that this request continues */
     char model_name[40], id[64]; /* the model's name, cut, for lists and records */
     uint8_t id_len, model_len;
