@@ -370,8 +370,8 @@ void upstream_sweep(gdp_loop *l); /* closes idle ones of workers that left */
 /* relay.c: bytes of the answer. Each may end (free) the exchange; `false` says so. */
 bool relay_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_response *r);
 bool relay_bytes(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n);
-bool relay_eof(gdp_loop *l, gdp_exchange *x);
-bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len, bool ended);
+bool relay_eof(gdp_loop *l, gdp_exchange *x, bool reset); /* reset: what it said may not be all */
+bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len);
 void relay_forget(gdp_loop *l, gdp_exchange *x); /* the answer so far was not for the client: start anew */
 bool relay_release_head(gdp_loop *l, gdp_exchange *x); /* hold.max is over */
 

@@ -111,8 +111,9 @@ bool relay_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_respo
         return false;
     }
     x->phase = PH_HOLDING; /* the deadline of WAITING goes on */
-    if (x->in_framing == FR_NONE || (x->in_framing == FR_LENGTH && !x->in_left)) return complete(l, x);
-    return true;
+    if (x->in_framing != FR_NONE && !(x->in_framing == FR_LENGTH && !x->in_left)) return true;
+    l->emit.len = 0;
+    return x->sse && x->in_framing == FR_LENGTH ? events_over(l, x, NULL, 0) : complete(l, x);
 }
 
 void relay_forget(gdp_loop *l, gdp_exchange *x) {
@@ -122,6 +123,7 @@ void relay_forget(gdp_loop *l, gdp_exchange *x) {
     x->status = 0;
     x->tail_seen = 0;
     x->events = 0;
+    x->answer_bytes = 0;
     x->comment_at = x->first_at = 0;
     x->sse = x->saw_error = x->saw_done = x->in_event = x->leaving = x->keep_upstream = false;
     x->usage = (gdp_usage){-1, -1, -1};
@@ -177,7 +179,14 @@ static bool out(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len, b
 
 /* What would go out is kept with the head instead. */
 static int hold_more(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len) {
-    return buf_add(l, &x->held, raw, raw_len);
+    char size[24];
+    bool chunked = x->out_framing == FR_CHUNKED;
+    bool bad = buf_add(l, &x->held, raw, raw_len) < 0;
+    if (!l->emit.len) return bad ? GDP_NOMEM : 0;
+    if (chunked) bad |= buf_add(l, &x->held, size, (size_t)snprintf(size, sizeof size, "%x\r\n", l->emit.len)) < 0;
+    bad |= buf_add(l, &x->held, l->emit.data, l->emit.len) < 0;
+    if (chunked) bad |= buf_add(l, &x->held, "\r\n", 2) < 0;
+    return bad ? GDP_NOMEM : 0;
 }
 
 /* ---- ends ------------------------------------------------------------------------------------------------------------ */
@@ -206,10 +215,13 @@ static bool retried_elsewhere(gdp_loop *l, gdp_exchange *x, const char *text, si
     return true;
 }
 
+static bool retried_if_held(gdp_loop *l, gdp_exchange *x) {
+    return x->status >= 500 && !x->started &&
+           retried_elsewhere(l, x, x->held.data + x->held_head, x->held.len - x->held_head, x->status);
+}
+
 static bool complete(gdp_loop *l, gdp_exchange *x) {
-    if (x->status >= 500 && !x->started &&
-        retried_elsewhere(l, x, x->held.data + x->held_head, x->held.len - x->held_head, x->status))
-        return false;
+    if (retried_if_held(l, x)) return false;
     l->emit.len = 0;
     if (!x->started && !out(l, x, NULL, 0, false)) return false;
     if (x->json && x->usage.prompt < 0 && x->tail.len) gdp_openai_usage(x->tail.data, x->tail.len, &x->usage);
@@ -218,11 +230,12 @@ static bool complete(gdp_loop *l, gdp_exchange *x) {
     return false;
 }
 
-bool relay_eof(gdp_loop *l, gdp_exchange *x) {
-    if (x->in_framing != FR_CLOSE) return broke_off(l, x, GDP_R_WORKER_BROKE_OFF);
+bool relay_eof(gdp_loop *l, gdp_exchange *x, bool reset) {
+    if (x->in_framing != FR_CLOSE || reset) return broke_off(l, x, GDP_R_WORKER_BROKE_OFF);
     l->emit.len = 0;
-    if (x->sse) return events_over(l, x, NULL, 0, false);
-    if (x->out_framing == FR_CHUNKED && !out(l, x, NULL, 0, true)) return false;
+    if (x->sse) return events_over(l, x, NULL, 0);
+    if (x->out_framing != FR_CHUNKED) return complete(l, x);
+    if (retried_if_held(l, x) || !out(l, x, NULL, 0, true)) return false;
     return complete(l, x);
 }
 
@@ -293,8 +306,7 @@ static bool relay_plain(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t 
     }
     if (!plain_bytes(l, x, bytes, n, &raw, &done)) return broke_off(l, x, GDP_R_WORKER_BAD_ANSWER);
     if (!x->started && x->hold == HOLD_WHOLE) {
-        if (hold_more(l, x, bytes, raw) < 0 || hold_more(l, x, l->emit.data, l->emit.len) < 0)
-            return broke_off(l, x, GDP_R_OUT_OF_MEMORY);
+        if (hold_more(l, x, bytes, raw) < 0) return broke_off(l, x, GDP_R_OUT_OF_MEMORY);
         l->emit.len = 0;
         if (done) return complete(l, x);
         if (x->held.len - x->held_head <= HOLD_WHOLE_MAX) return true;
@@ -403,8 +415,8 @@ static bool early_error(gdp_loop *l, gdp_exchange *x, const char *data, size_t n
     return false;
 }
 
-/* The stream is complete on the worker's side. Did it say so to the client? `ended`: raw holds the last chunk. */
-bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len, bool ended) {
+/* The stream is complete on the worker's side. Did it say so to the client? */
+bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len) {
     bool knows_end = x->endpoint == GDP_E_CHAT || x->endpoint == GDP_E_COMPLETIONS || x->endpoint == GDP_E_RESPONSES ||
                      x->endpoint == GDP_E_MESSAGES;
     if (x->tail.len || (knows_end && !x->saw_done && !x->saw_error)) {
@@ -415,7 +427,7 @@ bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len, 
         buf_add(l, &l->emit, x->finish.data, x->finish.len);
         buf_drop(l, &x->finish);
     }
-    if (!out(l, x, raw, raw_len, !ended)) return false;
+    if (!out(l, x, raw, raw_len, true)) return false;
     return complete(l, x);
 }
 
@@ -426,15 +438,7 @@ static bool hold_comments(gdp_loop *l, gdp_exchange *x, const char *raw, size_t 
         exchange_deadline(l, x);
     }
     if (x->held.len - x->held_head + raw_len + l->emit.len > COMMENTS_MAX) return true;
-    bool bad = hold_more(l, x, raw, raw_len) < 0;
-    if (!bad && l->emit.len) {
-        char size[24];
-        bool chunked = x->out_framing == FR_CHUNKED;
-        if (chunked) bad |= hold_more(l, x, size, (size_t)snprintf(size, sizeof size, "%x\r\n", l->emit.len)) < 0;
-        bad |= hold_more(l, x, l->emit.data, l->emit.len) < 0;
-        if (chunked) bad |= hold_more(l, x, "\r\n", 2) < 0;
-    }
-    return bad ? broke_off(l, x, GDP_R_OUT_OF_MEMORY) : true;
+    return hold_more(l, x, raw, raw_len) < 0 ? broke_off(l, x, GDP_R_OUT_OF_MEMORY) : true;
 }
 
 /* The next run of payload: bytes[*at + run->off ..]. Sets *end to where its chunk ends in bytes, 0 when that is not
@@ -487,7 +491,7 @@ static bool relay_events(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t
         if (r == RUN_NOMEM) return broke_off(l, x, GDP_R_OUT_OF_MEMORY);
         if (r == RUN_EMITTED) verbatim = false;
         if (verbatim && end) {
-            clean = end;
+            if (!done) clean = end; /* the last chunk is ours to write: something may have to go before it */
         } else if (r == RUN_PURE && run.len) {
             verbatim = false;
             if (buf_add(l, &l->emit, bytes + run.off, run.len) < 0) return broke_off(l, x, GDP_R_OUT_OF_MEMORY);
@@ -500,7 +504,7 @@ static bool relay_events(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t
         if (x->started && !out(l, x, bytes, clean, false)) return false;
         return broke_off(l, x, GDP_R_WORKER_BAD_ANSWER);
     }
-    if (done) return events_over(l, x, bytes, clean, verbatim);
+    if (done) return events_over(l, x, bytes, clean);
     if (!out(l, x, bytes, clean, false)) return false;
     exchange_deadline(l, x);
     return true;

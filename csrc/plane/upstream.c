@@ -285,6 +285,8 @@ static int64_t take_head(gdp_loop *l, gdp_upstream *u, const char *bytes, size_t
         if (r->status < 200) continue;
         gdp_exchange *x = u->x;
         u->headed = true;
+        bool empty = r->status == 204 || r->status == 304 || (r->has_length && !r->length);
+        if (empty && at < n) r->keep_alive = false; /* bytes that nobody asked for */
         return relay_head(l, x, head, r) && u->x == x ? (int64_t)at : -1;
     }
 }
@@ -320,7 +322,7 @@ static void on_readable(gdp_loop *l, gdp_upstream *u) {
     if (!u->headed)
         broken(l, u);
     else
-        relay_eof(l, u->x);
+        relay_eof(l, u->x, r < 0);
 }
 
 void upstream_event(gdp_loop *l, gdp_upstream *u, uint32_t events) {

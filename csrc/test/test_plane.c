@@ -141,13 +141,13 @@ static void a_stream_without_its_end_is_ended_once(void) {
         scene_hear(&s, &w, "true}");
         scene_say(&s, &w, STREAM_HEAD);
         scene_say(&s, &w, STR("11\r\ndata: {\"a\":\"b\"}\n\n\r\n"));
-        if (!together) scene_hear(&s, &c, "\"b\"");
-        scene_say(&s, &w, STR("0\r\n\r\n"));
+        scene_hear(&s, &c, "\"b\"");
+        if (together)
+            scene_say(&s, &w, STR("11\r\ndata: {\"a\":\"c\"}\n\n\r\n0\r\n\r\n"));
+        else
+            scene_say(&s, &w, STR("0\r\n\r\n"));
         scene_hear(&s, &c, "0\r\n\r\n");
         size_t n;
-        if (together) {
-            CHECK(!memcmp(c.data, STR("HTTP/1.1 200"))); /* the head had gone with the first event */
-        }
         scene_turns(&s, 3);
         scene_read(&c);
         char *payload = scene_payload(&c, &n);
