@@ -162,6 +162,7 @@ static void flush(gdp_loop *l, gdp_conn *c) {
             timer_set(l, &c->timer, l->now + l->set->idle_ns);
         if (c->paused_upstream && pending(c) < OUT_HIGH / 4 && x && x->leg[x->at].up) {
             c->paused_upstream = false;
+            x->last_at = l->now;
             upstream_pause(l, x->leg[x->at].up, false);
         }
         return;
@@ -175,6 +176,7 @@ static void flush(gdp_loop *l, gdp_conn *c) {
     }
     if (c->paused_upstream && x) {
         c->paused_upstream = false;
+        x->last_at = l->now; /* the silence so far was ours */
         if (x->leg[x->at].up) upstream_pause(l, x->leg[x->at].up, false);
         exchange_deadline(l, x);
     }

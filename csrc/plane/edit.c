@@ -82,7 +82,8 @@ event_act edit_judge(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, 
     }
     if (ev->usage_only) return EV_USAGE;
     if (ev->finish && !gdp_sse_fingerprint(bytes, n).len) {
-        if (x->many && !x->finish.len && l->plane->fingerprints[x->leg[x->at].slot][0]) return EV_SPLICE;
+        char known[GDP_FINGERPRINT];
+        if (x->many && !x->finish.len && known_fingerprint(l, x->leg[x->at].slot, known)) return EV_SPLICE;
         return EV_KEEP;
     }
     return x->finish.len ? EV_KEEP : EV_PASS;

@@ -252,12 +252,11 @@ static const char *json_trouble(gdp_json_why why) {
     }
 }
 
-/* Escaped names are rare: the plain form is kept beside the body. */
+/* Escaped names are rare: the plain form is kept beside the body, where retries find it. */
 static int keep_unescaped(gdp_loop *l, gdp_exchange *x, gdp_span raw) {
     if (buf_reserve(l, &x->name, raw.len + 1) < 0) return GDP_NOMEM;
     int64_t n = gdp_openai_unescape(x->body.data + raw.off, raw.len, x->name.data, raw.len);
     if (n < 0) return GDP_BAD;
-    x->name.len = (uint32_t)n;
     x->model = (gdp_span){0, (uint32_t)n};
     return 0;
 }
@@ -447,6 +446,10 @@ void exchange_place(gdp_loop *l, gdp_exchange *x) {
             answer_error(l, x, why, detail);
             return;
         }
+    }
+    if (queue_goes_first(l, x)) {
+        queue_park(l, x, false);
+        return;
     }
     /* 4 tokens: nothing to wait for in mode `none`. */
     switch (place_leg(l, x, &chosen)) {

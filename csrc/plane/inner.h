@@ -233,6 +233,7 @@ struct gdp_loop {
     const gdp_table *table;
     const gdp_settings *set;
     _Atomic uint64_t epoch; /* UINT64_MAX: quiescent */
+    uint64_t table_epoch;   /* when `table` was taken */
     _Atomic uint32_t asks;
     bool closing, cutting;
     uint64_t random;
@@ -390,8 +391,10 @@ bool edit_is_leaving(const char *bytes, size_t n); /* a worker's error says that
 /* queue.c */
 void queue_park(gdp_loop *l, gdp_exchange *x, bool no_worker);
 void queue_leave(gdp_loop *l, gdp_exchange *x);
+bool queue_goes_first(const gdp_loop *l, const gdp_exchange *x); /* something was freed for those who wait: line up */
 void queue_pump(gdp_loop *l);             /* place what can be placed, oldest first */
 uint64_t queue_next_try(const gdp_loop *l, uint64_t probe);
 void queue_freed(gdp_loop *l);            /* a booking was freed: wake the loop whose head is oldest */
+void queue_pass_on(gdp_loop *l, int64_t since); /* it was woken: now the next oldest, whose head may want another model */
 
 #endif

@@ -305,10 +305,12 @@ static bool asks_answer(gdp_loop *l) {
 
 /* The table may have changed; nothing of the old one is held across a wait. */
 static bool take_table(gdp_loop *l) {
-    atomic_store(&l->epoch, atomic_load(&l->plane->epoch));
+    uint64_t epoch = atomic_load(&l->plane->epoch);
+    atomic_store(&l->epoch, epoch);
     const gdp_table *t = atomic_load(&l->plane->table);
-    bool changed = t != l->table;
+    bool changed = t != l->table || epoch != l->table_epoch; /* a new table may lie where an old one lay */
     l->table = t;
+    l->table_epoch = epoch;
     l->set = &t->set;
     return changed;
 }
@@ -331,10 +333,17 @@ static void dispatch(gdp_loop *l, const struct epoll_event *e) {
 
 /* Parked requests are looked at when something was freed, and when an open circuit turns half open. */
 static void queue_tend(gdp_loop *l, bool changed) {
-    if (!l->q_head) return;
+    bool asked = atomic_load_explicit(&l->pump, memory_order_relaxed) && atomic_exchange(&l->pump, 0);
+    int64_t head = l->q_head ? (int64_t)l->q_head->queued_at : 0;
+    if (!l->q_head) {
+        l->probe_at = 0;
+        if (asked) queue_pass_on(l, head);
+        return;
+    }
     bool probe_due = l->probe_at && l->now >= l->probe_at;
     l->q_all |= changed;
-    if (changed || probe_due || atomic_exchange(&l->pump, 0)) queue_pump(l);
+    if (changed || probe_due || asked) queue_pump(l);
+    if (asked) queue_pass_on(l, head);
     l->probe_at = l->q_head ? queue_next_try(l, gdp_next_probe(l->plane->books, l->now)) : 0;
 }
 
@@ -344,6 +353,7 @@ static int wait_ms(const gdp_loop *l) {
         int until = l->probe_at <= l->now ? 0 : (int)((l->probe_at - l->now) / MS) + 1;
         if (until < ms) ms = until;
     }
+    if (l->q_head && atomic_load_explicit(&l->pump, memory_order_relaxed)) ms = 0; /* freed while the queue was pumped */
     if (l->listener_paused_until && ms > 100) ms = 100;
     return ms;
 }

@@ -44,7 +44,15 @@ void queue_park(gdp_loop *l, gdp_exchange *x, bool no_worker) {
     l->q_tail = x;
     l->q_len++;
     show_oldest(l);
+    /* Another thread may have freed a booking after we found none and before we were seen to wait: look again. */
+    if (l->plane->n_loops > 1) atomic_store(&l->pump, 1);
     exchange_phase(l, x, PH_QUEUED);
+}
+
+/* Between a booking's end and the pump at the end of this turn, a newcomer must not take what was freed. */
+bool queue_goes_first(const gdp_loop *l, const gdp_exchange *x) {
+    return !x->queued && !x->n_tried && l->q_head && atomic_load_explicit(&l->pump, memory_order_relaxed) &&
+           atomic_load_explicit(&l->plane->waiting, memory_order_relaxed) < l->set->queue_length;
 }
 
 void queue_leave(gdp_loop *l, gdp_exchange *x) {
@@ -78,7 +86,10 @@ void queue_pump(gdp_loop *l) {
         gdp_exchange *x = l->q_cursor;
         const void *m = exchange_model(l, x);
         l->q_cursor = x->q_next;
-        if (known_full(&full, m)) continue;
+        if (m && known_full(&full, m)) {
+            x->try_at = l->now + TRY_AGAIN; /* looked at with the one before it */
+            continue;
+        }
         if (x->no_worker && l->now < x->try_at && !l->q_all) continue;
         exchange_place(l, x);
         if (x->queued && full.n < 16) full.model[full.n++] = m;
@@ -93,23 +104,26 @@ uint64_t queue_next_try(const gdp_loop *l, uint64_t probe) {
     return next;
 }
 
-void queue_freed(gdp_loop *l) {
+/* Lets the loop pump whose head has waited longest of those that came after `since`. */
+static void wake_next(gdp_loop *l, int64_t since) {
     gdp_plane *p = l->plane;
     if (GDP_LIKELY(!atomic_load_explicit(&p->waiting, memory_order_relaxed))) return;
     uint32_t who = UINT32_MAX;
     int64_t oldest = 0;
     for (uint32_t i = 0; i < p->n_loops && i < 64; i++) {
         int64_t at = atomic_load_explicit(&p->oldest_wait[i], memory_order_relaxed);
-        if (at && (who == UINT32_MAX || at < oldest)) {
+        if (at > since && (who == UINT32_MAX || at < oldest)) {
             who = i;
             oldest = at;
         }
     }
     if (who == UINT32_MAX) return;
-    /* Head of another loop: it pumps; ours as well, in case that one wants another model. */
     atomic_store(&p->loops[who].pump, 1);
-    if (who != l->index) {
-        loop_wake(&p->loops[who]);
-        atomic_store(&l->pump, 1);
-    }
+    if (who != l->index) loop_wake(&p->loops[who]);
+}
+
+void queue_freed(gdp_loop *l) { wake_next(l, 0); }
+
+void queue_pass_on(gdp_loop *l, int64_t since) {
+    if (l->plane->n_loops > 1) wake_next(l, since);
 }

@@ -113,9 +113,10 @@ static int parts_of(const gdp_exchange *x, struct iovec iov[4]) {
 bool upstream_all_sent(const gdp_exchange *x) {
     struct iovec iov[4];
     uint64_t all = 0;
+    if (!x->head.len) return true; /* dropped once all was sent */
     int n = parts_of(x, iov);
     for (int i = 0; i < n; i++) all += iov[i].iov_len;
-    return x->sent >= all || !x->head.len; /* no head: dropped once all was sent */
+    return x->sent >= all;
 }
 
 /* 1 all sent, 0 the kernel is full, -1 the connection is broken. */
@@ -152,7 +153,7 @@ static void connect_new(gdp_loop *l, gdp_exchange *x, const gdp_worker *w);
 static bool reconnect(gdp_loop *l, gdp_upstream *u) {
     gdp_exchange *x = u->x;
     const gdp_worker *w = table_slot(l->table, u->slot);
-    if (!u->reused || u->in.len || x->reconnected || !w || w->key != u->key) return false;
+    if (!u->reused || u->headed || u->in.len || x->reconnected || !w || w->key != u->key) return false;
     x->reconnected = true;
     COUNT(l, upstream_stale, 1);
     x->leg[x->at].up = NULL;
@@ -169,8 +170,10 @@ static void broken(gdp_loop *l, gdp_upstream *u) {
 
 static void go_on_sending(gdp_loop *l, gdp_upstream *u) {
     int r = send_more(u);
+    /* The worker has closed, maybe after an early answer. What it said is still to be read, and its end after that. */
+    if (r < 0 && (errno == EPIPE || errno == ECONNRESET)) r = 1;
     if (r < 0) {
-        broken(l, u);
+        exchange_failed(l, u->x, GDP_END_FAILED, GDP_R_WORKER_BROKE_OFF);
         return;
     }
     uint32_t in = u->paused ? 0 : EPOLLIN | EPOLLRDHUP;
@@ -207,7 +210,9 @@ static int open_socket(const gdp_worker *w) {
         size = sizeof *v6;
     }
     if (connect(fd, (struct sockaddr *)&a, size) < 0 && errno != EINPROGRESS) {
+        int error = errno;
         close(fd);
+        errno = error;
         return -1;
     }
     return fd;
@@ -217,8 +222,9 @@ static void connect_new(gdp_loop *l, gdp_exchange *x, const gdp_worker *w) {
     gdp_upstream *u = gdp_alloc(sizeof *u);
     int fd = u ? open_socket(w) : -1;
     if (fd < 0) {
+        bool ours = !u || errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS || errno == EADDRNOTAVAIL;
         gdp_free(u);
-        exchange_failed(l, x, u ? GDP_END_FAILED : GDP_END_NEUTRAL, GDP_R_WORKER_UNREACHABLE);
+        exchange_failed(l, x, ours ? GDP_END_NEUTRAL : GDP_END_FAILED, GDP_R_WORKER_UNREACHABLE);
         return;
     }
     COUNT(l, upstream_connects, 1);
@@ -275,7 +281,7 @@ static int64_t take_head(gdp_loop *l, gdp_upstream *u, const char *bytes, size_t
             u->seen = (uint32_t)(n - at);
             return (int64_t)at;
         }
-        if (used < 0) {
+        if (used < 0 || r->status == 101) { /* nobody asked to switch */
             exchange_failed(l, u->x, GDP_END_FAILED, GDP_R_WORKER_BAD_ANSWER);
             return -1;
         }

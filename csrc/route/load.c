@@ -252,9 +252,9 @@ uint64_t gdp_next_probe(gdp_books *b, uint64_t now_ns) {
     if (b->n_open)
         for (uint32_t i = 0; i < GDP_SLOTS_MAX; i++) {
             gdp_book *k = &b->book[i];
-            if (k->circuit != GDP_OPEN) continue;
-            uint64_t at = k->open_until_ns > now_ns ? k->open_until_ns : now_ns;
-            if (!soonest || at < soonest) soonest = at;
+            /* One whose time has come is left alone: whoever may be placed there is placed by now. */
+            if (k->circuit != GDP_OPEN || k->open_until_ns <= now_ns) continue;
+            if (!soonest || k->open_until_ns < soonest) soonest = k->open_until_ns;
         }
     pthread_mutex_unlock(&b->lock);
     return soonest;
