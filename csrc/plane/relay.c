@@ -89,7 +89,8 @@ static void choose_framing(gdp_exchange *x, const gdp_response *r) {
 
 static uint8_t choose_hold(const gdp_exchange *x, const gdp_response *r) {
     if (x->sse) return HOLD_EVENT;
-    bool small = x->in_framing == FR_LENGTH && r->length <= HOLD_WHOLE_MAX;
+    /* Of unknown length: held as far as it is small. */
+    bool small = x->in_framing == FR_LENGTH ? r->length <= HOLD_WHOLE_MAX : r->json;
     return small || r->status >= 500 ? HOLD_WHOLE : HOLD_BYTES;
 }
 
