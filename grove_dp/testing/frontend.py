@@ -66,13 +66,13 @@ class Frontend:
     """One process; settings are given by section: `Frontend([url], queue={"length": 2})`."""
 
     def __init__(
-        self, workers: Sequence[str] = (), *, arguments: Sequence[str] = (), **settings: Section
+        self, urls: Sequence[str] = (), *, arguments: Sequence[str] = (), **settings: Section
     ) -> None:
         self.port, self.admin_port = free_port(), free_port()
         self.settings = _merged(TEST_SETTINGS, settings)
         self.settings["http"] = {"port": self.port, **self.settings.get("http", {})}
         self.settings["admin"] = {"port": self.admin_port, **self.settings.get("admin", {})}
-        self.settings["workers"] = {"urls": list(workers), **self.settings.get("workers", {})}
+        self.settings["workers"] = {"urls": list(urls), **self.settings.get("workers", {})}
         self._arguments = arguments
         self._folder = tempfile.TemporaryDirectory(prefix="grove-dp-test-")
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,7 +13,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -117,7 +117,7 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        fault = self.plan.popleft() if self.plan else self.default
+        fault = self.plan.popleft() if self.plan else replace(self.default)
         link = Link(fault, writer)
         link.flowing.set()
         self.links.append(link)
@@ -171,7 +171,7 @@ async def _pass_on(link: Link, piece: bytes, writer: asyncio.StreamWriter, *, do
     cut = fault.cut_down_after if down else fault.cut_up_after
     sent = link.down if down else link.up
     if cut is not None:
-        piece = piece[: cut - sent]
+        piece = piece[: max(0, cut - sent)]
     writer.write(piece)
     await writer.drain()
     if fault.drip:
