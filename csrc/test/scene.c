@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -222,6 +223,7 @@ peer scene_client(scene *s) {
     peer p = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK(connect(p.fd, (struct sockaddr *)&a, sizeof a) == 0); /* the backlog takes it: no turn is needed */
     fcntl(p.fd, F_SETFL, O_NONBLOCK);
+    setsockopt(p.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     return p;
 }
 
@@ -234,6 +236,7 @@ peer scene_ask(scene *s, const char *bytes, size_t n) {
 bool scene_has_worker(scene *s, unsigned i, peer *out) {
     int fd = accept4(s->worker[i].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return false;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* a last word before a reset must not wait */
     *out = (peer){.fd = fd};
     return true;
 }

@@ -387,6 +387,7 @@ static void a_full_queue_and_a_late_one_are_refused(void) {
 static void a_worker_that_answers_early_is_heard(void) {
     gdp_case(__func__);
     for (int reused = 0; reused < 2; reused++) {
+        gdp_case(reused ? "early answer, reused" : "early answer, new");
         scene s = {0};
         scene_open(&s, 1);
         peer w = {.fd = -1};
