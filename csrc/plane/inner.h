@@ -160,7 +160,7 @@ struct gdp_exchange {
     /* the answer */
     uint16_t status;     /* of the worker */
     uint16_t sent_status; /* to the client, 0: nothing yet */
-    bool sse, json, at_boundary /* all chunks so far were relayed whole */, keep_upstream, started /* client has a byte */, in_event /* a piece of an event went out */, saw_error,
+    bool sse, json, has_payload, at_boundary /* all chunks so far were relayed whole */, keep_upstream, started /* client has a byte */, in_event /* a piece of an event went out */, saw_error,
         saw_done, leaving /* it said that it is shutting down */;
     uint64_t in_left;    /* FR_LENGTH */
     uint64_t comment_at; /* first comment held back, 0 none */

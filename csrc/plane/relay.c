@@ -126,7 +126,7 @@ void relay_forget(gdp_loop *l, gdp_exchange *x) {
     x->events = 0;
     x->answer_bytes = 0;
     x->comment_at = x->first_at = 0;
-    x->sse = x->saw_error = x->saw_done = x->in_event = x->leaving = x->keep_upstream = false;
+    x->has_payload = x->sse = x->saw_error = x->saw_done = x->in_event = x->leaving = x->keep_upstream = false;
     x->usage = (gdp_usage){-1, -1, -1};
 }
 
@@ -273,11 +273,13 @@ static bool plain_bytes(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t 
         x->in_left -= take;
         *done = !x->in_left;
         *raw = take;
+        x->has_payload |= take > 0;
         note_payload(l, x, bytes, take, first && *done);
         if (take < n) x->keep_upstream = false;
         return true;
     }
     if (x->in_framing == FR_CLOSE) {
+        x->has_payload = true;
         note_payload(l, x, bytes, n, false);
         if (x->out_framing == FR_CHUNKED) return buf_add(l, &l->emit, bytes, n) == 0;
         *raw = n;
@@ -288,6 +290,7 @@ static bool plain_bytes(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t 
         gdp_span run = {0};
         int64_t used = gdp_chunked_next(&x->chunks, bytes + at, n - at, &run);
         if (used < 0) return false;
+        x->has_payload |= run.len > 0;
         note_payload(l, x, bytes + at + run.off, run.len, false);
         if (x->out_framing != FR_CHUNKED && buf_add(l, &l->emit, bytes + at + run.off, run.len) < 0) return false;
         at += (size_t)used;
@@ -306,7 +309,7 @@ static bool relay_plain(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t 
         return true;
     }
     if (!plain_bytes(l, x, bytes, n, &raw, &done)) return broke_off(l, x, GDP_R_WORKER_BAD_ANSWER);
-    if (!x->started && x->hold == HOLD_WHOLE) {
+    if (!x->started && (x->hold == HOLD_WHOLE || !x->has_payload)) {
         if (hold_more(l, x, bytes, raw) < 0) return broke_off(l, x, GDP_R_OUT_OF_MEMORY);
         l->emit.len = 0;
         if (done) return complete(l, x);
