@@ -146,7 +146,7 @@ static void a_stream_without_its_end_is_ended_once(void) {
             scene_say(&s, &w, STR("11\r\ndata: {\"a\":\"c\"}\n\n\r\n0\r\n\r\n"));
         else
             scene_say(&s, &w, STR("0\r\n\r\n"));
-        scene_hear(&s, &c, "0\r\n\r\n");
+        scene_hear(&s, &c, "\r\n0\r\n\r\n");
         size_t n;
         scene_turns(&s, 3);
         scene_read(&c);
@@ -168,7 +168,7 @@ static void a_held_error_without_a_length_is_framed(void) {
     scene_turns(&s, 2);
     scene_say(&s, &w, STR("to pieces"));
     peer_end(&w);
-    scene_hear(&s, &c, "0\r\n\r\n");
+    scene_hear(&s, &c, "\r\n0\r\n\r\n");
     size_t n;
     char *payload = scene_payload(&c, &n);
     CHECK(payload && !strcmp(payload, "broken to pieces"));
@@ -203,7 +203,7 @@ static void a_reset_does_not_complete_an_answer(void) {
     scene_hear(&s, &c, "half an ans");
     peer_reset(&w);
     scene_eof(&s, &c);
-    CHECK(!has(&c, "0\r\n\r\n"));
+    CHECK(!has(&c, "\r\n0\r\n\r\n"));
     CHECK(scene_ended(&s, GDP_R_WORKER_BROKE_OFF) == 1);
     end_all(&s, &c, &w);
 }
@@ -219,7 +219,7 @@ static void an_empty_stream_is_ended(void) {
     peer w = scene_worker(&s, 0);
     scene_hear(&s, &w, "}");
     scene_say(&s, &w, STR("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\n\r\n"));
-    scene_hear(&s, &c, "0\r\n\r\n");
+    scene_hear(&s, &c, "\r\n0\r\n\r\n");
     check_in_step(&s, &c);
     end_all(&s, &c, &w);
 }
@@ -508,7 +508,7 @@ static void a_slow_client_gets_all_though_its_worker_has_died(void) {
             peer_end(&gone);
         scene_turns(&s, 20);
         CHECK(gdp_plane_wait_ms(s.plane) > 0); /* it does not spin on the hang-up */
-        scene_hear(&s, &c, "0\r\n\r\n");
+        scene_hear(&s, &c, "\r\n0\r\n\r\n");
         size_t got;
         char *payload = scene_payload(&c, &got);
         CHECK(payload != NULL);
@@ -557,7 +557,7 @@ static void a_client_that_was_slow_does_not_cost_its_worker_the_deadline(void) {
     scene_ms(&s, 60); /* the worker is silent for less than its deadline */
     CHECK(scene_ended(&s, GDP_R_TOKEN_GAP_TIMEOUT) == 0);
     scene_say(&s, &w, STREAM_DONE);
-    scene_hear(&s, &c, "0\r\n\r\n");
+    scene_hear(&s, &c, "\r\n0\r\n\r\n");
     CHECK(scene_ended(&s, GDP_R_OK) == 1);
     free(event);
     end_all(&s, &c, &w);

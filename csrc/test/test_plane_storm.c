@@ -1,0 +1,258 @@
+/* test_plane_storm.c -- the plane without memory, and the plane with threads while everything happens at once. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "scene.h"
+
+void gdp_test_plane_oom(void);
+void gdp_test_plane_threads(void);
+
+/* ---- out of memory ---------------------------------------------------------------------------------------------- */
+
+static void die(scene *s, peer *w) {
+    (void)s;
+    peer_reset(w);
+}
+
+/* Worker 0 dies at the first request of each connection; worker 1 streams or answers. */
+static void answer_most(scene *s, peer *w, unsigned worker) {
+    if (!worker) {
+        die(s, w);
+        return;
+    }
+    if (!strstr(w->data, "\"stream\":true")) {
+        scene_say(s, w, OK_JSON);
+        return;
+    }
+    scene_say(s, w, STREAM_HEAD);
+    scene_say(s, w, STR("11\r\ndata: {\"a\":\"b\"}\n\n\r\n5\r\ndata:\r\n"));
+    scene_say(s, w, STR("c\r\n {\"a\":\"c\"}\n\n\r\n"));
+    scene_say(s, w, STR("2a\r\ndata: {\"a\":1,\"finish_reason\":\"stop\",\"x\":1}\r\n2\r\n\n\n\r\n"));
+    scene_say(s, w, STR("36\r\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":1},\"y\":1}\r\n2\r\n\n\n\r\n"));
+    scene_say(s, w, STREAM_DONE);
+}
+
+/* Requests that meet every allocation of the plane: plain, streamed, chunked, escaped, pipelined, parked, retried. */
+static void ask_all(scene *s, peer c[6]) {
+    c[0] = scene_ask(s, CHAT);
+    c[1] = scene_ask(s, CHAT_STREAM);
+    c[2] = scene_ask(s, STR("POST /v1/completions HTTP/1.1\r\nhost: f\r\ntransfer-encoding: chunked\r\n\r\n"
+                            "12\r\n{\"model\":\"\\u006d\"}\r\n0\r\n\r\nGET /v1/models HTTP/1.1\r\nhost: f\r\n\r\nGET /hea"));
+    c[3] = scene_ask(s, STR("GET /v1/models/m HTTP/1.1\r\nhost: f\r\n\r\n"));
+    c[4] = scene_ask(s, CHAT_STREAM);
+    c[5] = scene_ask(s, STR("POST /nowhere HTTP/1.1\r\nhost: f\r\ncontent-length: 9\r\n\r\n"));
+}
+
+/* The nth allocation fails, and all others until the turn in which it happened is over. False: there was none. */
+static bool starve(long n) {
+    scene s = {0};
+    scene_defaults(&s);
+    s.set.no_worker_ns = 20 * MS;
+    s.set.queue_wait_ns = 20 * MS;
+    s.set.circuit.failures_max = 3;
+    s.set.circuit.open_ns = 5 * MS;
+    s.answer = answer_most;
+    bool hit = false;
+    gdp_alloc_fail_after(n);
+    if (!scene_try_open(&s, 2)) {
+        gdp_alloc_fail_after(-1);
+        scene_close(&s);
+        return true;
+    }
+    s.worker[1].max_inflight = 1;
+    peer c[6] = {0};
+    if (scene_publish(&s)) ask_all(&s, c);
+    for (int turn = 0; turn < 60; turn++) {
+        scene_turn(&s);
+        if (!hit) {
+            void *probe = gdp_alloc(1);
+            hit = !probe;
+            gdp_free(probe);
+            if (hit) gdp_alloc_fail_after(-1);
+        }
+        if (c[0].fd)
+            for (int i = 0; i < 6; i++) scene_read(&c[i]);
+    }
+    gdp_alloc_fail_after(-1);
+    for (int i = 0; i < 6; i++) {
+        if (c[i].len) CHECK(!memcmp(c[i].data, STR("HTTP/1.1 ")));
+        if (c[i].fd) peer_end(&c[i]);
+    }
+    scene_close(&s);
+    return hit;
+}
+
+void gdp_test_plane_oom(void)
+{
+    long n = 0;
+    while (starve(n)) n++;
+    CHECK(n > 60); /* it did meet the plane's allocations, not only those of the start */
+}
+
+/* ---- threads ---------------------------------------------------------------------------------------------------- */
+
+#define LOOPS 3
+#define ASKERS 4
+
+typedef struct {
+    scene *s;
+    unsigned index;
+    _Atomic bool stop;
+    _Atomic uint64_t done;
+} actor;
+
+static int dial(uint16_t port) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+static bool readable(int fd, int ms) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, ms) > 0;
+}
+
+/* A worker of its own thread: one connection at a time per poll; sometimes it dies in the middle. */
+static void *work(void *arg) {
+    actor *me = arg;
+    peer p[64];
+    uint64_t random = 7 + me->index;
+    unsigned n = 0;
+    while (!atomic_load(&me->stop)) {
+        struct pollfd all[65] = {{.fd = me->s->worker[me->index].fd, .events = POLLIN}};
+        for (unsigned i = 0; i < n; i++) all[i + 1] = (struct pollfd){.fd = p[i].fd, .events = POLLIN};
+        poll(all, n + 1, 20);
+        for (unsigned i = 0; i < n; i++) {
+            if (!all[i + 1].revents) continue;
+            while (scene_read(&p[i])) {
+            }
+            uint32_t dice = gdp_random(&random) % 16;
+            if (p[i].len && strchr(p[i].data, '}')) {
+                bool stream = strstr(p[i].data, "true}") != NULL;
+                peer_clear(&p[i]);
+                if (stream) {
+                    send(p[i].fd, STREAM_HEAD, MSG_NOSIGNAL);
+                    send(p[i].fd, STR("11\r\ndata: {\"a\":\"b\"}\n\n\r\n"), MSG_NOSIGNAL);
+                    if (dice > 1) send(p[i].fd, STREAM_DONE, MSG_NOSIGNAL);
+                } else if (dice > 1) {
+                    send(p[i].fd, OK_JSON, MSG_NOSIGNAL);
+                }
+                if (dice < 2) shutdown(p[i].fd, SHUT_RDWR);
+            }
+        }
+        for (unsigned i = 0; i < n;) {
+            if (p[i].eof) {
+                peer_end(&p[i]);
+                p[i] = p[--n];
+            } else {
+                i++;
+            }
+        }
+        if (n < 64 && scene_has_worker(me->s, me->index, &p[n])) n++;
+    }
+    while (n) peer_end(&p[--n]);
+    return NULL;
+}
+
+/* A client: asks, reads a little or all, and sometimes vanishes. */
+static void *ask(void *arg) {
+    actor *me = arg;
+    uint64_t random = 99 + me->index;
+    while (!atomic_load(&me->stop)) {
+        int fd = dial(me->s->port);
+        if (fd < 0) continue;
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        peer p = {.fd = fd};
+        uint32_t dice = gdp_random(&random) % 8;
+        if (dice & 1)
+            send(fd, CHAT_STREAM, MSG_NOSIGNAL);
+        else
+            send(fd, CHAT, MSG_NOSIGNAL);
+        if (dice < 2) {
+            peer_reset(&p);
+            continue;
+        }
+        for (int i = 0; i < 200 && !p.eof; i++) {
+            if (readable(fd, 5)) scene_read(&p);
+            if (p.len && (strstr(p.data, "}\r\n\r\n") || strstr(p.data, "\r\n0\r\n\r\n") || strstr(p.data, "done\"}"))) break;
+        }
+        if (p.len) atomic_fetch_add(&me->done, 1);
+        peer_end(&p);
+    }
+    return NULL;
+}
+
+/* Everything that control does, at once. */
+static void storm(scene *s, unsigned ms) {
+    static gdp_sight sights[64];
+    static gdp_record records[256];
+    gdp_hist hist;
+    uint64_t until = clock_ns() + ms * MS;
+    for (unsigned i = 0; clock_ns() < until; i++) {
+        s->worker[i % 2].state = i % 5 ? GDP_READY : GDP_UNHEALTHY;
+        s->worker[0].max_inflight = s->worker[1].max_inflight = 1 + i % 2;
+        CHECK(scene_publish(s));
+        gdp_counters c = scene_counters(s);
+        CHECK(c.connections < 100);
+        gdp_plane_histogram(s->plane, GDP_HIST_DURATION, &hist);
+        gdp_plane_records(s->plane, records, 256);
+        if (i % 4) continue;
+        size_t total;
+        unsigned missed;
+        gdp_plane_look(s->plane, sights, 64, 50, &total, &missed);
+        CHECK(missed == 0 || total < 100);
+    }
+}
+
+void gdp_test_plane_threads(void)
+{
+    static actor actors[2 + ASKERS];
+    pthread_t thread[2 + ASKERS];
+    scene s = {0};
+    scene_defaults(&s);
+    s.set.queue_wait_ns = s.set.no_worker_ns = 300 * MS;
+    s.set.first_token_ns = s.set.answer_ns = s.set.between_tokens_ns = 500 * MS;
+    s.set.queue_length = 3;
+    scene_open(&s, 2);
+    gdp_plane_free(s.plane); /* the same scene with threads of its own */
+    s.plane = gdp_plane_new(LOOPS, 1);
+    CHECK(s.plane && gdp_plane_listen(s.plane, "127.0.0.1", 0, &s.port) == 0);
+    CHECK(scene_publish(&s) && gdp_plane_start(s.plane) == 0);
+    for (unsigned i = 0; i < 2 + ASKERS; i++) {
+        actors[i].s = &s;
+        actors[i].index = i < 2 ? i : i - 2;
+        atomic_store(&actors[i].stop, false);
+        CHECK(pthread_create(&thread[i], NULL, i < 2 ? work : ask, &actors[i]) == 0);
+    }
+    storm(&s, 1500);
+    gdp_plane_ask(s.plane, GDP_ASK_CLOSE_LISTENERS);
+    uint64_t done = 0;
+    for (unsigned i = 2; i < 2 + ASKERS; i++) {
+        atomic_store(&actors[i].stop, true);
+        pthread_join(thread[i], NULL);
+        done += atomic_load(&actors[i].done);
+    }
+    CHECK(done > 50);
+    gdp_plane_ask(s.plane, GDP_ASK_CUT);
+    uint64_t until = clock_ns() + 5000 * MS;
+    for (;;) {
+        gdp_counters c = scene_counters(&s);
+        if (!c.exchanges && !c.connections && !c.waiting) break;
+        CHECK(clock_ns() < until);
+        poll(NULL, 0, 5);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK(scene_book(&s, i).inflight == 0);
+        atomic_store(&actors[i].stop, true);
+        pthread_join(thread[i], NULL);
+    }
+    gdp_plane_free(s.plane);
+    s.plane = NULL;
+    scene_close(&s);
+}
