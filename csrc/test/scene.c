@@ -267,7 +267,7 @@ bool scene_read(peer *p) {
     if (p->cap - p->len < 65536 + 1) {
         p->cap += p->cap / 2 + 2 * 65536;
         p->data = realloc(p->data, p->cap);
-        CHECK(p->data != NULL);
+        if (!p->data) abort(); /* no CHECK: threads of a test read too */
     }
     ssize_t r = recv(p->fd, p->data + p->len, 65536, 0);
     if (r > 0) p->len += (size_t)r;
