@@ -146,6 +146,10 @@ static void after_flush(gdp_loop *l, gdp_conn *c) {
         next_request(l, c);
 }
 
+static bool wants_bytes(const gdp_conn *c) {
+    return (c->state == CL_READING && !c->x) || (c->x && c->x->phase == PH_BODY);
+}
+
 static void flush(gdp_loop *l, gdp_conn *c) {
     ssize_t r = send(c->io.fd, c->out.data + c->out_off, pending(c), MSG_NOSIGNAL);
     if (r < 0) {
@@ -169,7 +173,7 @@ static void flush(gdp_loop *l, gdp_conn *c) {
     }
     buf_drop(l, &c->out);
     c->out_off = 0;
-    loop_watch(l, &c->io, c->io.events & ~(uint32_t)EPOLLOUT);
+    loop_watch(l, &c->io, (c->io.events & ~(uint32_t)EPOLLOUT) | (wants_bytes(c) ? EPOLLIN : 0)); /* after a 100 */
     if (c->state == CL_FLUSHING) {
         after_flush(l, c);
         return;
@@ -379,10 +383,6 @@ static void on_readable(gdp_loop *l, gdp_conn *c) {
 static void on_linger(gdp_loop *l, gdp_conn *c) {
     ssize_t r = recv(c->io.fd, l->scratch, SCRATCH, 0);
     if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR)) conn_close(l, c);
-}
-
-static bool wants_bytes(const gdp_conn *c) {
-    return (c->state == CL_READING && !c->x) || (c->x && c->x->phase == PH_BODY);
 }
 
 /* The client half-closed while we work for it: gone, unless it may. */

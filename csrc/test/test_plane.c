@@ -563,8 +563,31 @@ static void a_client_that_was_slow_does_not_cost_its_worker_the_deadline(void) {
     end_all(&s, &c, &w);
 }
 
+/* A table that lies where the one before it lay is a new one all the same. */
+static void a_table_in_the_place_of_another_is_seen(void) {
+    gdp_case(__func__);
+    scene s = {0};
+    scene_open(&s, 1);
+    s.worker[0].state = GDP_UNHEALTHY;
+    CHECK(scene_publish(&s));
+    peer c = scene_ask(&s, CHAT);
+    while (!scene_counters(&s).waiting) scene_turn(&s);
+    gdp_loop *l = scene_loop(&s);
+    s.worker[0].state = GDP_READY;
+    CHECK(scene_publish(&s));
+    l->table = atomic_load(&s.plane->table); /* as if the allocator had given the same place again */
+    scene_turn(&s);
+    CHECK(scene_counters(&s).waiting == 0);
+    peer w = scene_worker(&s, 0);
+    scene_hear(&s, &w, "[]}");
+    scene_say(&s, &w, OK_JSON);
+    scene_hear(&s, &c, "done");
+    end_all(&s, &c, &w);
+}
+
 void gdp_test_plane_ends(void)
 {
+    a_table_in_the_place_of_another_is_seen();
     nothing_spins_when_a_parked_client_leaves();
     nothing_spins_for_a_circuit_that_nobody_may_close();
     parked_requests_go_in_order();
