@@ -250,6 +250,10 @@ static size_t take_chunked(gdp_loop *l, gdp_exchange *x, const char *bytes, size
         }
         used += (size_t)r;
         body_progress(l, x, (size_t)r);
+        if (x->discard && x->request_bytes > l->set->body_bytes) { /* thrown away, but not for ever */
+            exchange_end(l, x, GDP_R_BODY_TOO_LARGE);
+            return used;
+        }
     }
     if (x->chunks.done) exchange_ready(l, x);
     return used;

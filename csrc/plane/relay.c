@@ -428,7 +428,7 @@ bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len) 
         return broke_off(l, x, GDP_R_WORKER_BROKE_OFF);
     }
     if (x->finish.len) {
-        buf_add(l, &l->emit, x->finish.data, x->finish.len);
+        if (buf_add(l, &l->emit, x->finish.data, x->finish.len) < 0) return broke_off(l, x, GDP_R_OUT_OF_MEMORY);
         buf_drop(l, &x->finish);
     }
     if (!out(l, x, raw, raw_len, true)) return false;

@@ -217,8 +217,23 @@ static void retries_end_with_their_budget(void) {
     scene_close(&s);
 }
 
+static void a_body_that_nobody_wants_has_an_end_too(void) {
+    gdp_case(__func__);
+    scene s = {0};
+    scene_defaults(&s);
+    s.set.body_bytes = 100;
+    scene_open(&s, 1);
+    peer c = scene_ask(&s, STR("POST /nowhere HTTP/1.1\r\nhost: f\r\ntransfer-encoding: chunked\r\n\r\n"));
+    for (int i = 0; i < 40; i++) scene_say(&s, &c, STR("4\r\nabcd\r\n"));
+    scene_eof(&s, &c);
+    CHECK(has(&c, "413") && has(&c, "BodyTooLarge"));
+    peer_end(&c);
+    scene_close(&s);
+}
+
 void gdp_test_plane_limits(void)
 {
+    a_body_that_nobody_wants_has_an_end_too();
     connections_beyond_the_limit_are_told();
     without_descriptors_it_waits_and_blames_nobody();
     retries_end_with_their_budget();
