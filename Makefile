@@ -11,7 +11,7 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan coom cfuzz clean
+.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan ctsan coom cfuzz clean
 
 help: ## tell the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,20 +25,25 @@ build: dev ## compile the extensions in place (GROVE_DP_DEBUG=1: asserts and lin
 	@echo "==> building the extensions"
 	@$(PY) setup.py -q build_ext --inplace
 
-test: build ## run the C and Python tests
+test: build ## run every test that this machine can run
 	@echo "==> C tests"
 	@$(MAKE) --no-print-directory -C csrc test
+	@echo "==> C tests and fuzzing under the address and undefined-behaviour sanitizers"
+	@$(MAKE) --no-print-directory -C csrc csan
+	@echo "==> C tests under the thread sanitizer"
+	@$(MAKE) --no-print-directory -C csrc tsan
 	@echo "==> Python tests"
 	@$(PY) -m pytest -n $(JOBS) -m "not soak and not vllm" $(ARGS)
+	@echo "==> soak"
+	@$(PY) -m pytest -m soak $(ARGS)
 	@echo
 	@echo "LEFT OUT, on purpose:"
-	@echo "  real vLLM workers on CPU   0.9 GB of downloads; run: make test-vllm"
-	@echo "  the soak at full length    takes minutes; run: make test-all"
+	@echo "  real vLLM workers on CPU     0.9 GB of downloads; run: make test-vllm"
+	@echo "  longer fuzzing and soaking   take their time; run: make test-all"
 	@echo "(tests left out because a program is missing are listed above as SKIPPED, with the remedy)"
 
-test-all: build csan coom cfuzz ## run everything but the real vLLM workers, at full length
-	@$(MAKE) --no-print-directory -C csrc test
-	@$(PY) -m pytest -n $(JOBS) -m "not vllm" --timeout 1800 $(ARGS)
+test-all: test cfuzz ## make test, longer fuzzing, and a soak of ten times the length
+	@GROVE_DP_SOAK_REQUESTS=600000 $(PY) -m pytest -m soak --timeout 3600 $(ARGS)
 
 test-vllm: build ## run against two real vLLM workers on CPU (downloads 0.9 GB once)
 	@$(PY) -m pytest -m vllm --timeout 1800 -s $(ARGS)
@@ -71,6 +76,9 @@ demo: build ## see it work: simulated workers, the frontend, a replayed trace, a
 
 csan: ## C tests under the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory -C csrc csan
+
+ctsan: ## C tests under the thread sanitizer
+	@$(MAKE) --no-print-directory -C csrc tsan
 
 coom: ## C tests with every allocation failing once
 	@$(MAKE) --no-print-directory -C csrc coom
