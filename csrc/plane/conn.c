@@ -80,7 +80,7 @@ static void conn_gone(gdp_loop *l, gdp_conn *c, gdp_reason why) {
 }
 
 static void close_politely(gdp_loop *l, gdp_conn *c) {
-    if (!c->linger) {
+    if (!c->linger && !l->closing) {
         conn_close(l, c);
         return;
     }
@@ -158,6 +158,7 @@ static void flush(gdp_loop *l, gdp_conn *c) {
     }
     COUNT(l, client_bytes_out, r);
     c->out_off += (uint32_t)r;
+    c->since = l->now;
     gdp_exchange *x = c->x;
     if (pending(c)) {
         if (x)
@@ -190,6 +191,7 @@ void conn_throttle(gdp_loop *l, gdp_conn *c) {
     gdp_exchange *x = c->x;
     if (c->paused_upstream || pending(c) <= OUT_HIGH || !x->leg[x->at].up) return;
     c->paused_upstream = true;
+    c->since = l->now;
     upstream_pause(l, x->leg[x->at].up, true);
     exchange_deadline(l, x);
 }

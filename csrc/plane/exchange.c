@@ -483,29 +483,37 @@ static uint64_t answer_due(const gdp_loop *l, const gdp_exchange *x) {
     return x->wait_at + (x->stream ? l->set->first_token_ns : l->set->answer_ns);
 }
 
-void exchange_deadline(gdp_loop *l, gdp_exchange *x) {
+static uint64_t phase_due(const gdp_loop *l, const gdp_exchange *x) {
     const gdp_settings *s = l->set;
     uint64_t due;
     switch ((phase)x->phase) {
-    case PH_BODY: due = x->phase_at + s->body_ns; break;
+    case PH_BODY: return x->phase_at + s->body_ns;
     case PH_TOKENS:
-    case PH_QUEUED: due = x->park_until; break;
-    case PH_SENDING: due = x->phase_at + s->connect_ns; break;
-    case PH_WAITING: due = answer_due(l, x); break;
+    case PH_QUEUED: return x->park_until;
+    case PH_SENDING: return x->phase_at + s->connect_ns;
+    case PH_WAITING: return answer_due(l, x);
     case PH_HOLDING:
         due = answer_due(l, x);
-        if (x->comment_at && x->comment_at + s->hold_max_ns < due) due = x->comment_at + s->hold_max_ns;
-        break;
+        return x->comment_at && x->comment_at + s->hold_max_ns < due ? x->comment_at + s->hold_max_ns : due;
     default:
-        due = (x->client->paused_upstream ? l->now : x->last_at) + s->between_tokens_ns;
-        if (!x->events && x->stream && x->sse && answer_due(l, x) > due) due = answer_due(l, x);
+        due = (x->client->paused_upstream ? x->client->since : x->last_at) + s->between_tokens_ns;
+        return !x->events && x->stream && x->sse && answer_due(l, x) > due ? answer_due(l, x) : due;
     }
-    if (s->total_ns && x->arrival + s->total_ns < due) due = x->arrival + s->total_ns;
-    timer_set(l, &x->client->timer, due);
 }
+
+static uint64_t exchange_due(const gdp_loop *l, const gdp_exchange *x) {
+    uint64_t due = phase_due(l, x), total = l->set->total_ns ? x->arrival + l->set->total_ns : UINT64_MAX;
+    return total < due ? total : due;
+}
+
+void exchange_deadline(gdp_loop *l, gdp_exchange *x) { timer_set(l, &x->client->timer, exchange_due(l, x)); }
 
 void exchange_timeout(gdp_loop *l, gdp_exchange *x) {
     const gdp_settings *s = l->set;
+    if (l->now < exchange_due(l, x)) { /* a table with longer deadlines was published meanwhile */
+        exchange_deadline(l, x);
+        return;
+    }
     if (s->total_ns && l->now >= x->arrival + s->total_ns) {
         exchange_end(l, x, GDP_R_TOTAL_TIMEOUT);
         return;

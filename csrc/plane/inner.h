@@ -187,7 +187,7 @@ struct gdp_conn {
     uint16_t peer_port;
     uint8_t peer[16];
     timer timer;
-    uint64_t since; /* first byte of the head under way, or last answer */
+    uint64_t since; /* first byte of the head under way, last answer, or last bytes that a slow client took */
     uint32_t seen;  /* bytes of `in` already searched for the head's end */
     uint32_t out_off;
     buf in, out;

@@ -271,6 +271,7 @@ static void look_answer(gdp_loop *l) {
 
 static void close_listener(gdp_loop *l) {
     l->closing = true;
+    l->listener_paused_until = 0;
     if (l->listener.fd >= 0) {
         close(l->listener.fd);
         l->listener.fd = -1;

@@ -331,6 +331,13 @@ static bool is_early_error(const gdp_exchange *x, const gdp_event *ev) {
     return ev->kind == GDP_EV_ERROR && !x->started && !x->events;
 }
 
+/* The rest of an event that went out in pieces is no event of its own. */
+static event_act judge(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, const gdp_event *ev) {
+    if (!x->in_event) return edit_judge(l, x, bytes, n, ev);
+    x->in_event = false;
+    return EV_PASS;
+}
+
 static run_result run_fresh(gdp_loop *l, gdp_exchange *x, const char *b, size_t n, gdp_event *error) {
     size_t at = 0, from = 0;
     bool pure = true;
@@ -343,7 +350,7 @@ static run_result run_fresh(gdp_loop *l, gdp_exchange *x, const char *b, size_t 
             error->data.off += (uint32_t)at;
             return RUN_ERROR;
         }
-        event_act act = edit_judge(l, x, b + at, (size_t)k, &ev);
+        event_act act = judge(l, x, b + at, (size_t)k, &ev);
         if (act != EV_PASS) {
             pure = false;
             if (buf_add(l, &l->emit, b + from, at - from) < 0 || edit_apply(l, x, b + at, (size_t)k, act) < 0) return RUN_NOMEM;
@@ -364,13 +371,12 @@ static run_result run_with_tail(gdp_loop *l, gdp_exchange *x, const char *b, siz
         gdp_event ev;
         int64_t k = gdp_sse_next(x->tail.data + at, x->tail.len - at, at ? 0 : x->tail_seen, &ev);
         if (k < 0) break;
-        x->in_event = false;
         if (is_early_error(x, &ev)) {
             *error = ev;
             error->data.off += (uint32_t)at;
             return RUN_ERROR;
         }
-        event_act act = edit_judge(l, x, x->tail.data + at, (size_t)k, &ev);
+        event_act act = judge(l, x, x->tail.data + at, (size_t)k, &ev);
         if (edit_apply(l, x, x->tail.data + at, (size_t)k, act) < 0) return RUN_NOMEM;
         at += (size_t)k;
     }

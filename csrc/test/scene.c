@@ -208,9 +208,23 @@ static void age(timer *t) {
     t->tick -= WHEEL; /* the same cell */
 }
 
+static void age_time(uint64_t *at) {
+    if (*at) *at -= WHEEL * TICK; /* 0: did not happen */
+}
+
+static void age_exchange(gdp_exchange *x) {
+    uint64_t *const times[] = {&x->arrival, &x->phase_at, &x->wait_at, &x->last_at, &x->comment_at, &x->park_until,
+                               &x->parked_at, &x->no_worker_since, &x->try_at, &x->queued_at};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) age_time(times[i]);
+}
+
 void scene_later(scene *s) {
     gdp_loop *l = scene_loop(s);
-    for (gdp_conn *c = l->conns; c; c = c->next) age(&c->timer);
+    for (gdp_conn *c = l->conns; c; c = c->next) {
+        age(&c->timer);
+        age_time(&c->since);
+        if (c->x) age_exchange(c->x);
+    }
     for (unsigned i = 0; i < s->n_workers; i++)
         for (gdp_upstream *u = l->pool[i]; u; u = u->next) age(&u->timer);
     l->tick -= WHEEL;

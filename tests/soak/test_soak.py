@@ -167,7 +167,7 @@ async def _warm_up(frontend: Frontend) -> tuple[int, int]:
     return sockets, frontend.rss_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(120 + REQUESTS // 100)
 async def test_nothing_is_lost_and_nothing_leaks(workers: list[WorkerProcess]) -> None:
     urls = [worker.url for worker in workers]
