@@ -83,7 +83,7 @@ event_act edit_judge(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, 
     if (ev->usage_only) return EV_USAGE;
     if (ev->finish && !gdp_sse_fingerprint(bytes, n).len) {
         char known[GDP_FINGERPRINT];
-        if (x->many && !x->finish.len && known_fingerprint(l, x->leg[x->at].slot, known)) return EV_SPLICE;
+        if (x->many && !x->finish.len && known_fingerprint(l, x->leg[x->at].booking.slot, known)) return EV_SPLICE;
         return EV_KEEP;
     }
     return x->finish.len ? EV_KEEP : EV_PASS;
@@ -122,7 +122,7 @@ static int emit_kept(gdp_loop *l, gdp_exchange *x, const char *fp, size_t fp_len
 static int apply_usage(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n) {
     gdp_openai_usage(bytes, n, &x->usage);
     gdp_span fp = gdp_sse_fingerprint(bytes, n);
-    if (fp.len) learn_fingerprint(l, x->leg[x->at].slot, bytes + fp.off, fp.len);
+    if (fp.len) learn_fingerprint(l, x->leg[x->at].booking.slot, bytes + fp.off, fp.len);
     return emit_kept(l, x, bytes + fp.off, fp.len);
 }
 
@@ -130,7 +130,7 @@ int edit_apply(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, event_
     char fp[GDP_FINGERPRINT];
     switch (act) {
     case EV_USAGE: return apply_usage(l, x, bytes, n);
-    case EV_SPLICE: return emit_spliced(l, bytes, n, fp, known_fingerprint(l, x->leg[x->at].slot, fp));
+    case EV_SPLICE: return emit_spliced(l, bytes, n, fp, known_fingerprint(l, x->leg[x->at].booking.slot, fp));
     case EV_KEEP:
         if (x->finish.len + n <= KEEP_MAX) return buf_add(l, &x->finish, bytes, n);
         x->inject = false; /* no usage event in sight: let it all go as it is */ /* fall through */

@@ -409,7 +409,7 @@ void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n)
     uint64_t hash = gdp_hash(json + id.off, id.len, 0);
     sticky *s = &l->plane->sticky[hash % STICKY];
     atomic_store_explicit(&s->id, 0, memory_order_relaxed);
-    atomic_store_explicit(&s->slot, (uint64_t)x->leg[x->at].slot + 1, memory_order_release);
+    atomic_store_explicit(&s->slot, (uint64_t)x->leg[x->at].booking.slot + 1, memory_order_release);
     atomic_store_explicit(&s->id, hash, memory_order_release);
 }
 
@@ -419,11 +419,11 @@ static gdp_placing place_leg(gdp_loop *l, gdp_exchange *x, uint32_t *chosen) {
     gdp_wish wish = {.policy = l->set->policy, .has_session = x->has_session, .session = x->session,
                      .n_tried = x->n_tried, .sticky = sticky_slot(l, x->sticky_id)};
     memcpy(wish.tried, x->tried, sizeof wish.tried);
-    if (m) return gdp_place(l->plane->books, t->workers, m->workers, m->n_workers, &wish, &l->set->circuit, l->now, chosen);
+    if (m) return gdp_place(l->plane->books, t->workers, m->workers, m->n_workers, &wish, l->now, chosen, &x->leg[x->at].booking);
     if (!wish.sticky) return GDP_NONE_READY;
     for (uint32_t i = 0; i < t->n_workers; i++)
         if (t->workers[i].slot + 1 == wish.sticky)
-            return gdp_place(l->plane->books, t->workers, &i, 1, &wish, &l->set->circuit, l->now, chosen);
+            return gdp_place(l->plane->books, t->workers, &i, 1, &wish, l->now, chosen, &x->leg[x->at].booking);
     return GDP_NONE_READY;
 }
 
@@ -460,7 +460,6 @@ void exchange_place(gdp_loop *l, gdp_exchange *x) {
     const gdp_worker *w = &l->table->workers[chosen];
     leg *g = &x->leg[x->at];
     queue_leave(l, x);
-    g->slot = w->slot;
     g->booked = true;
     if (!x->placed_at) {
         x->placed_at = l->now;
@@ -560,7 +559,7 @@ void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_conne
     }
     if (!g->booked) return;
     g->booked = false;
-    gdp_settle(l->plane->books, g->slot, end, &l->set->circuit, l->now);
+    gdp_settle(l->plane->books, g->booking, end, &l->set->circuit, l->now);
     queue_freed(l);
 }
 
@@ -575,7 +574,7 @@ bool exchange_may_retry(gdp_loop *l, gdp_exchange *x) {
 }
 
 void exchange_retry(gdp_loop *l, gdp_exchange *x, gdp_end end) {
-    x->tried[x->n_tried++] = x->leg[x->at].slot;
+    x->tried[x->n_tried++] = x->leg[x->at].booking.slot;
     exchange_release(l, x, end, false);
     relay_forget(l, x);
     COUNT(l, retries, 1);
@@ -601,7 +600,7 @@ bool exchange_has_other(gdp_loop *l, const gdp_exchange *x) {
     for (uint32_t i = 0; m && i < m->n_workers; i++) {
         const gdp_worker *w = &l->table->workers[m->workers[i]];
         gdp_book book;
-        bool tried = w->slot == x->leg[x->at].slot;
+        bool tried = w->slot == x->leg[x->at].booking.slot;
         for (unsigned k = 0; k < x->n_tried; k++) tried |= x->tried[k] == w->slot;
         if (tried || w->state != GDP_READY) continue;
         gdp_book_copy(l->plane->books, w->slot, &book);
@@ -684,7 +683,7 @@ static void meter(gdp_loop *l, const gdp_exchange *x) {
     if (x->usage.cached > 0) COUNT(l, cached_tokens, x->usage.cached);
     if (x->usage.output > 0) COUNT(l, output_tokens, x->usage.output);
     if (x->usage.prompt >= 0 || x->usage.output >= 0)
-        gdp_tokens(l->plane->books, x->leg[x->at].slot, x->usage.prompt, x->usage.cached, x->usage.output);
+        gdp_tokens(l->plane->books, x->leg[x->at].booking.slot, x->usage.prompt, x->usage.cached, x->usage.output);
 }
 
 void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why) {

@@ -111,7 +111,7 @@ typedef enum { PH_BODY, PH_TOKENS, PH_QUEUED, PH_SENDING, PH_WAITING, PH_HOLDING
 typedef enum { LEG_ANSWER, LEG_PREFILL } leg_role;
 
 typedef struct {
-    uint32_t slot; /* valid while booked, and after it for the record */
+    gdp_booking booking; /* its slot stays valid after the settling, for the record */
     uint8_t role;
     bool booked;
     gdp_upstream *up;

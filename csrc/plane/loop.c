@@ -232,7 +232,7 @@ void loop_record(gdp_loop *l, const gdp_exchange *x) {
     *r = (gdp_record){.arrival_ns = x->arrival, .placed_ns = x->placed_at, .first_ns = x->first_at, .last_ns = x->last_at,
                       .end_ns = l->now, .prompt_tokens = x->usage.prompt, .cached_tokens = x->usage.cached,
                       .output_tokens = x->usage.output, .request_bytes = x->request_bytes, .answer_bytes = x->answer_bytes,
-                      .slot = x->placed_at ? x->leg[x->at].slot : UINT32_MAX, .events = x->events,
+                      .slot = x->placed_at ? x->leg[x->at].booking.slot : UINT32_MAX, .events = x->events,
                       .status = x->sent_status, .reason = x->reason, .endpoint = x->endpoint,
                       .retries = (uint8_t)(x->attempts ? x->attempts - 1 : 0), .stream = x->stream};
     copy_text(r->id, sizeof r->id, x->id, x->id_len);
@@ -256,7 +256,7 @@ static void look_answer(gdp_loop *l) {
         if (box->n == box->max) continue;
         gdp_sight *s = &box->out[box->n++];
         *s = (gdp_sight){.age_ns = l->now - x->arrival, .phase_age_ns = l->now - x->phase_at,
-                         .slot = x->leg[x->at].booked ? x->leg[x->at].slot : UINT32_MAX, .events = x->events,
+                         .slot = x->leg[x->at].booked ? x->leg[x->at].booking.slot : UINT32_MAX, .events = x->events,
                          .buffered = x->head.cap + x->body.cap + x->held.cap + x->tail.cap + c->in.cap + c->out.cap,
                          .phase = x->phase, .endpoint = x->endpoint, .stream = x->stream,
                          .retries = (uint8_t)(x->attempts ? x->attempts - 1 : 0), .thread = (uint8_t)l->index};

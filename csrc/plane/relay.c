@@ -58,7 +58,7 @@ static int build_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp
     bad |= buf_add(l, b, x->id, x->id_len);
     bad |= add_text(l, b, "\r\n");
     if (l->set->expose_headers) {
-        const gdp_worker *w = table_slot(l->table, x->leg[x->at].slot);
+        const gdp_worker *w = table_slot(l->table, x->leg[x->at].booking.slot);
         if (w) {
             snprintf(line, sizeof line, "x-grove-worker: %.*s\r\n", w->id_len, w->id);
             bad |= add_text(l, b, line);
@@ -205,7 +205,7 @@ static bool broke_off(gdp_loop *l, gdp_exchange *x, gdp_reason why) {
 /* A held 5xx: another worker may do better. True when the exchange went there. */
 static bool retried_elsewhere(gdp_loop *l, gdp_exchange *x, const char *text, size_t n, int status) {
     bool leaving = edit_is_leaving(text, n);
-    uint32_t slot = x->leg[x->at].slot;
+    uint32_t slot = x->leg[x->at].booking.slot;
     if (!exchange_has_other(l, x) || !exchange_may_retry(l, x)) {
         x->leaving = leaving;
         return false;

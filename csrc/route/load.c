@@ -161,8 +161,7 @@ static uint32_t pick(gdp_books *b, const gdp_worker *workers, const choices *c, 
 }
 
 gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n,
-                      const gdp_wish *wish, const gdp_circuit_rule *rule, uint64_t now_ns, uint32_t *chosen) {
-    (void)rule;
+                      const gdp_wish *wish, uint64_t now_ns, uint32_t *chosen, gdp_booking *booking) {
     choices c;
     pthread_mutex_lock(&b->lock);
     gather(b, workers, candidates, n, wish, now_ns, &c);
@@ -171,36 +170,41 @@ gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *c
         return c.any_usable ? GDP_ALL_BUSY : GDP_NONE_READY;
     }
     *chosen = pick(b, workers, &c, wish);
-    gdp_book *k = &b->book[workers[*chosen].slot];
+    uint32_t slot = workers[*chosen].slot;
+    gdp_book *k = &b->book[slot];
     k->inflight++;
     k->placed++;
-    if (GDP_UNLIKELY(k->circuit == GDP_HALF_OPEN)) k->probing = true;
+    bool probe = k->circuit == GDP_HALF_OPEN;
+    if (GDP_UNLIKELY(probe)) k->probing = true;
+    *booking = (gdp_booking){slot, probe};
     pthread_mutex_unlock(&b->lock);
     return GDP_PLACED;
 }
 
-static void fail(gdp_books *b, gdp_book *k, const gdp_circuit_rule *rule, uint64_t now_ns, bool at_once) {
+/* `probe`: this failure is that of the half-open circuit's request. One that was placed before the circuit opened says
+ * nothing new about a worker that is known to fail. */
+static void fail(gdp_books *b, gdp_book *k, const gdp_circuit_rule *rule, uint64_t now_ns, bool at_once, bool probe) {
     k->failed++;
     k->failures++;
-    /* A request that was placed before the circuit opened says nothing new about an open one. */
-    if (k->circuit == GDP_OPEN) return;
-    if (k->circuit == GDP_HALF_OPEN || at_once || k->failures >= rule->failures_max) circuit_open(b, k, rule, now_ns);
+    if (k->circuit == GDP_CLOSED ? at_once || k->failures >= rule->failures_max : probe) circuit_open(b, k, rule, now_ns);
 }
 
-gdp_circuit gdp_settle(gdp_books *b, uint32_t slot, gdp_end end, const gdp_circuit_rule *rule, uint64_t now_ns) {
+gdp_circuit gdp_settle(gdp_books *b, gdp_booking booking, gdp_end end, const gdp_circuit_rule *rule, uint64_t now_ns) {
     pthread_mutex_lock(&b->lock);
-    gdp_book *k = &b->book[slot];
+    gdp_book *k = &b->book[booking.slot];
+    bool probe = booking.probe && k->circuit == GDP_HALF_OPEN && k->probing;
     if (k->inflight) k->inflight--;
     switch (end) {
     case GDP_END_OK:
         k->ok++;
-        k->failures = 0;
-        /* An answer that was begun before the worker began to leave does not close its circuit. */
-        if (k->circuit == GDP_HALF_OPEN) circuit_close(b, k);
+        if (k->circuit == GDP_CLOSED) k->failures = 0;
+        if (probe) circuit_close(b, k);
         break;
-    case GDP_END_NEUTRAL: k->probing = false; break;
-    case GDP_END_FAILED: fail(b, k, rule, now_ns, false); break;
-    case GDP_END_LEAVING: fail(b, k, rule, now_ns, true); break;
+    case GDP_END_NEUTRAL:
+        if (probe) k->probing = false;
+        break;
+    case GDP_END_FAILED: fail(b, k, rule, now_ns, false, probe); break;
+    case GDP_END_LEAVING: fail(b, k, rule, now_ns, true, probe); break;
     }
     gdp_circuit after = (gdp_circuit)k->circuit;
     pthread_mutex_unlock(&b->lock);
@@ -209,7 +213,7 @@ gdp_circuit gdp_settle(gdp_books *b, uint32_t slot, gdp_end end, const gdp_circu
 
 void gdp_blame(gdp_books *b, uint32_t slot, const gdp_circuit_rule *rule, uint64_t now_ns) {
     pthread_mutex_lock(&b->lock);
-    fail(b, &b->book[slot], rule, now_ns, false);
+    fail(b, &b->book[slot], rule, now_ns, false, false);
     pthread_mutex_unlock(&b->lock);
 }
 

@@ -12,6 +12,8 @@ static gdp_worker workers[N];
 static const uint32_t ALL[N] = {0, 1, 2, 3, 4, 5};
 static const gdp_circuit_rule RULE = {.failures_max = 2, .open_ns = 10 * MS, .max_open_ns = 35 * MS};
 
+static gdp_booking last; /* of the last place() */
+
 static void set_up(void) {
     for (uint32_t i = 0; i < N; i++) workers[i] = (gdp_worker){.slot = i, .key = 1000 + i, .state = GDP_READY};
 }
@@ -19,8 +21,13 @@ static void set_up(void) {
 static int place(gdp_books *b, gdp_policy policy, uint64_t now) {
     gdp_wish wish = {.policy = policy};
     uint32_t chosen = 0;
-    gdp_placing r = gdp_place(b, workers, ALL, N, &wish, &RULE, now, &chosen);
+    gdp_placing r = gdp_place(b, workers, ALL, N, &wish, now, &chosen, &last);
     return r == GDP_PLACED ? (int)chosen : -(int)r;
+}
+
+/* The end of a booking that was no probe. */
+static gdp_circuit end_of(gdp_books *b, uint32_t slot, gdp_end end) {
+    return gdp_settle(b, (gdp_booking){slot, false}, end, &RULE, 1);
 }
 
 static void least_load_keeps_the_loads_even(gdp_books *b) {
@@ -33,14 +40,14 @@ static void least_load_keeps_the_loads_even(gdp_books *b) {
             inflight[w]++;
         } else {
             uint32_t w = gdp_random(&random) % N;
-            if (inflight[w]) gdp_settle(b, w, GDP_END_OK, &RULE, 1), inflight[w]--;
+            if (inflight[w]) end_of(b, w, GDP_END_OK), inflight[w]--;
         }
     }
     for (uint32_t k = 0; k < N; k++) {
         gdp_book book;
         gdp_book_copy(b, k, &book);
         CHECK(book.inflight == inflight[k]);
-        while (inflight[k]) gdp_settle(b, k, GDP_END_OK, &RULE, 1), inflight[k]--;
+        while (inflight[k]) end_of(b, k, GDP_END_OK), inflight[k]--;
     }
 }
 
@@ -49,15 +56,15 @@ static void a_session_stays_and_moves_only_when_it_must(gdp_books *b) {
     for (uint64_t session = 1; session <= 600; session++) {
         gdp_wish wish = {.policy = GDP_SESSION, .has_session = true, .session = session * 77};
         uint32_t first = 0, again = 0;
-        CHECK(gdp_place(b, workers, ALL, N, &wish, &RULE, 1, &first) == GDP_PLACED);
-        CHECK(gdp_place(b, workers, ALL, N, &wish, &RULE, 1, &again) == GDP_PLACED && again == first);
+        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &first, &last) == GDP_PLACED);
+        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &again, &last) == GDP_PLACED && again == first);
         workers[5].state = GDP_DRAINING;
-        CHECK(gdp_place(b, workers, ALL, N, &wish, &RULE, 1, &again) == GDP_PLACED && again != 5);
+        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &again, &last) == GDP_PLACED && again != 5);
         workers[5].state = GDP_READY;
         CHECK(first == 5 || again == first);
         moved += first == 5;
-        gdp_settle(b, first, GDP_END_OK, &RULE, 1), gdp_settle(b, first, GDP_END_OK, &RULE, 1);
-        gdp_settle(b, again, GDP_END_OK, &RULE, 1);
+        end_of(b, first, GDP_END_OK), end_of(b, first, GDP_END_OK);
+        end_of(b, again, GDP_END_OK);
     }
     CHECK(moved > 60 && moved < 140); /* a sixth */
 }
@@ -65,24 +72,40 @@ static void a_session_stays_and_moves_only_when_it_must(gdp_books *b) {
 static void a_circuit_opens_probes_and_closes(gdp_books *b) {
     for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_STARTING;
     CHECK(place(b, GDP_RANDOM, 0) == 0);
-    CHECK(gdp_settle(b, 0, GDP_END_FAILED, &RULE, 0) == GDP_CLOSED);
+    CHECK(gdp_settle(b, last, GDP_END_FAILED, &RULE, 0) == GDP_CLOSED);
     CHECK(place(b, GDP_RANDOM, 0) == 0);
-    CHECK(gdp_settle(b, 0, GDP_END_FAILED, &RULE, 0) == GDP_OPEN);
+    CHECK(gdp_settle(b, last, GDP_END_FAILED, &RULE, 0) == GDP_OPEN);
     CHECK(gdp_next_probe(b, 0) == 10 * MS);
     CHECK(place(b, GDP_RANDOM, 10 * MS - 1) == -GDP_NONE_READY);
     CHECK(gdp_next_probe(b, 10 * MS) == 0); /* its time has come: nothing to wait for */
     CHECK(place(b, GDP_RANDOM, 10 * MS) == 0);
     CHECK(place(b, GDP_RANDOM, 10 * MS) == -GDP_NONE_READY); /* one at a time */
-    CHECK(gdp_settle(b, 0, GDP_END_FAILED, &RULE, 10 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, last, GDP_END_FAILED, &RULE, 10 * MS) == GDP_OPEN);
     CHECK(gdp_next_probe(b, 10 * MS) == 30 * MS); /* twice as long */
     CHECK(place(b, GDP_RANDOM, 30 * MS) == 0);
-    CHECK(gdp_settle(b, 0, GDP_END_LEAVING, &RULE, 30 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, last, GDP_END_LEAVING, &RULE, 30 * MS) == GDP_OPEN);
     CHECK(gdp_next_probe(b, 30 * MS) == 65 * MS); /* capped */
     CHECK(place(b, GDP_RANDOM, 65 * MS) == 0);
-    CHECK(gdp_settle(b, 0, GDP_END_NEUTRAL, &RULE, 65 * MS) == GDP_HALF_OPEN); /* the probe may be tried again */
+    CHECK(gdp_settle(b, last, GDP_END_NEUTRAL, &RULE, 65 * MS) == GDP_HALF_OPEN); /* the probe may be tried again */
     CHECK(place(b, GDP_RANDOM, 65 * MS) == 0);
-    CHECK(gdp_settle(b, 0, GDP_END_OK, &RULE, 65 * MS) == GDP_CLOSED);
+    CHECK(gdp_settle(b, last, GDP_END_OK, &RULE, 65 * MS) == GDP_CLOSED);
     CHECK(gdp_next_probe(b, 65 * MS) == 0);
+    for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_READY;
+}
+
+static void only_its_probe_moves_a_half_open_circuit(gdp_books *b) {
+    for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_STARTING;
+    for (int i = 0; i < 5; i++) CHECK(place(b, GDP_RANDOM, 70 * MS) == 0); /* under way when the circuit opens */
+    gdp_booking old = last;
+    CHECK(gdp_settle(b, old, GDP_END_LEAVING, &RULE, 70 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, old, GDP_END_OK, &RULE, 75 * MS) == GDP_OPEN);
+    CHECK(place(b, GDP_RANDOM, 80 * MS) == 0 && last.probe && !old.probe);
+    CHECK(gdp_settle(b, old, GDP_END_OK, &RULE, 81 * MS) == GDP_HALF_OPEN);
+    CHECK(gdp_settle(b, old, GDP_END_FAILED, &RULE, 81 * MS) == GDP_HALF_OPEN);
+    CHECK(gdp_settle(b, old, GDP_END_NEUTRAL, &RULE, 81 * MS) == GDP_HALF_OPEN);
+    gdp_booking probe = last;
+    CHECK(place(b, GDP_RANDOM, 81 * MS) == -GDP_NONE_READY); /* the probe is still under way */
+    CHECK(gdp_settle(b, probe, GDP_END_OK, &RULE, 82 * MS) == GDP_CLOSED);
     for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_READY;
 }
 
@@ -97,7 +120,7 @@ static void full_is_not_the_same_as_none(gdp_books *b) {
         gdp_book_reset(b, i); /* a new owner: what is under way for the old one still counts until it ends */
         gdp_book_copy(b, i, &book);
         CHECK(book.inflight == 2 && book.placed == 0);
-        gdp_settle(b, i, GDP_END_OK, &RULE, 1), gdp_settle(b, i, GDP_END_OK, &RULE, 1);
+        end_of(b, i, GDP_END_OK), end_of(b, i, GDP_END_OK);
     }
 }
 
@@ -109,6 +132,7 @@ void gdp_test_load(void)
     least_load_keeps_the_loads_even(b);
     a_session_stays_and_moves_only_when_it_must(b);
     a_circuit_opens_probes_and_closes(b);
+    only_its_probe_moves_a_half_open_circuit(b);
     full_is_not_the_same_as_none(b);
     gdp_books_free(b);
 }
@@ -124,8 +148,9 @@ static void bench_place(void *arg) {
     bench_room *r = arg;
     gdp_wish wish = {.policy = (uint8_t)r->policy, .has_session = true, .session = 12345};
     uint32_t chosen = 0;
-    gdp_place(r->books, r->workers, r->all, r->n, &wish, &RULE, 1, &chosen);
-    gdp_settle(r->books, r->workers[chosen].slot, GDP_END_OK, &RULE, 1);
+    gdp_booking booking;
+    gdp_place(r->books, r->workers, r->all, r->n, &wish, 1, &chosen, &booking);
+    gdp_settle(r->books, booking, GDP_END_OK, &RULE, 1);
 }
 
 void gdp_bench_load(void)

@@ -84,13 +84,19 @@ typedef struct {
 
 typedef enum { GDP_PLACED = 0, GDP_ALL_BUSY = 1, GDP_NONE_READY = 2 } gdp_placing;
 
+/* What gdp_settle must be given back. */
+typedef struct {
+    uint32_t slot;
+    bool probe; /* placed as the one request of a half-open circuit: only its end moves that circuit */
+} gdp_booking;
+
 /* Choose among candidates[0..n) (indices into workers) and book. *chosen is an index into workers.
  * GDP_ALL_BUSY: usable ones exist, all at max_inflight. GDP_NONE_READY: none usable (or all tried). */
 gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n,
-                      const gdp_wish *wish, const gdp_circuit_rule *rule, uint64_t now_ns, uint32_t *chosen);
+                      const gdp_wish *wish, uint64_t now_ns, uint32_t *chosen, gdp_booking *booking);
 
-/* End of a booking on `slot`. Returns the circuit after it. */
-gdp_circuit gdp_settle(gdp_books *b, uint32_t slot, gdp_end end, const gdp_circuit_rule *rule, uint64_t now_ns);
+/* End of a booking. Returns the circuit after it. */
+gdp_circuit gdp_settle(gdp_books *b, gdp_booking booking, gdp_end end, const gdp_circuit_rule *rule, uint64_t now_ns);
 
 /* Blame a worker for a failure without ending a booking (decided later that it was its fault). */
 void gdp_blame(gdp_books *b, uint32_t slot, const gdp_circuit_rule *rule, uint64_t now_ns);
