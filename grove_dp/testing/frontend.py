@@ -99,6 +99,7 @@ class Frontend:
         except BaseException:
             print(self.log()[-6000:])
             await self.end()
+            self._folder.cleanup()
             raise
 
     def _launch(self) -> None:

@@ -5,6 +5,7 @@ rig=$1 out=$2 port=$3
 shift 3
 mkdir -p "$out"
 export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
+export TORCHDYNAMO_DISABLE=1 # the set-up drops the headers that compiling a sampler at the first logprobs needs
 export CUDA_VISIBLE_DEVICES="" VLLM_CPU_KVCACHE_SPACE=1
 export VLLM_CPU_OMP_THREADS_BIND=${CORE:-nobind} # 0 or 1 pins the worker to that core
 
