@@ -75,6 +75,7 @@ class Frontend:
         self.settings["workers"] = {"urls": list(urls), **self.settings.get("workers", {})}
         self._arguments = arguments
         self._folder = tempfile.TemporaryDirectory(prefix="grove-dp-test-")
+        self._last_words = ""  # the log, once its folder is gone
         self._process: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------ life
@@ -89,7 +90,7 @@ class Frontend:
         await self.end()
         if error is not None:
             print(f"--- log of the frontend on port {self.port}\n{self.log()[-6000:]}")
-        self._folder.cleanup()
+        self._clean_up()
 
     async def start(self, ready: str = "/readyz") -> None:
         """Start and wait until *ready* on the admin port answers 200 (`/livez` where no worker will come)."""
@@ -99,7 +100,7 @@ class Frontend:
         except BaseException:
             print(self.log()[-6000:])
             await self.end()
-            self._folder.cleanup()
+            self._clean_up()
             raise
 
     def _launch(self) -> None:
@@ -108,6 +109,10 @@ class Frontend:
         command = [sys.executable, "-m", "grove_dp", "serve", "--config", str(config), *self._arguments]
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _clean_up(self) -> None:
+        self._last_words = self.log()
+        self._folder.cleanup()
 
     @property
     def _log_path(self) -> Path:
@@ -124,7 +129,7 @@ class Frontend:
 
     def log(self) -> str:
         """What it wrote to stdout and stderr so far."""
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else self._last_words
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to the process."""

@@ -11,7 +11,7 @@ export VLLM_CPU_OMP_THREADS_BIND=${CORE:-nobind} # 0 or 1 pins the worker to tha
 
 setsid "$rig/venv/bin/vllm" serve "$rig/model" --served-model-name tiny-llama --host 127.0.0.1 --port "$port" \
   --max-model-len 512 --max-num-seqs 16 --enforce-eager --block-size 32 --enable-prefix-caching \
-  --num-gpu-blocks-override 64 --enable-prompt-tokens-details "$@" > "$out/log" 2>&1 < /dev/null &
+  --num-gpu-blocks-override 64 --enable-prompt-tokens-details "$@" >> "$out/log" 2>&1 < /dev/null &
 pid=$!
 echo $pid > "$out/pid"
 for _ in $(seq 1 720); do
