@@ -36,21 +36,18 @@ static bool is_private(const char *path, size_t len) {
     return false;
 }
 
+/* /v1/responses, and what stands below it: POST render|derender, GET ID, POST ID/cancel. */
 static route responses_route(const char *path, size_t len) {
-    route r = {.endpoint = GDP_E_RESPONSES, .methods = M_POST};
-    size_t prefix = strlen("/v1/responses/");
-    if (len <= prefix) return is(path, len, "/v1/responses") ? r : (route){.endpoint = GDP_E_NONE};
-    const char *id = path + prefix, *slash = memchr(id, '/', len - prefix);
-    r.id = (gdp_span){(uint32_t)prefix, (uint32_t)(slash ? (size_t)(slash - id) : len - prefix)};
-    r.bodiless = true;
-    r.endpoint = GDP_E_OTHER;
-    if (!slash) {
-        r.methods = M_GET;
-    } else if (is(id, len - prefix, "render") || !is(slash, len - (size_t)(slash - path), "/cancel")) {
-        r.bodiless = false;
-        r.id.len = 0;
-    }
-    if (is(path, len, "/v1/responses/render")) r = (route){.endpoint = GDP_E_OTHER, .methods = M_POST};
+    static const char PREFIX[] = "/v1/responses/";
+    const route none = {.endpoint = GDP_E_NONE}, post = {.endpoint = GDP_E_OTHER, .methods = M_POST};
+    if (is(path, len, "/v1/responses")) return (route){.endpoint = GDP_E_RESPONSES, .methods = M_POST};
+    if (!begins(path, len, PREFIX) || len == sizeof PREFIX - 1) return none;
+    const char *id = path + sizeof PREFIX - 1, *end = path + len;
+    if (is(id, (size_t)(end - id), "render") || is(id, (size_t)(end - id), "derender")) return post;
+    const char *slash = memchr(id, '/', (size_t)(end - id));
+    if (slash && !is(slash, (size_t)(end - slash), "/cancel")) return none;
+    route r = {.endpoint = GDP_E_OTHER, .methods = slash ? M_POST : M_GET, .bodiless = true};
+    r.id = (gdp_span){sizeof PREFIX - 1, (uint32_t)((slash ? slash : end) - id)};
     return r;
 }
 
@@ -75,7 +72,7 @@ route route_of(const char *path, size_t len) {
     route none = {.endpoint = GDP_E_NONE};
     if (begins(path, len, "/v1/models/")) return (route){.endpoint = GDP_E_MODELS, .methods = M_GET, .local = true};
     if (!is_plain(path, len) || is_private(path, len)) return none;
-    if (begins(path, len, "/v1/responses")) return responses_route(path, len);
+    if (is(path, len, "/v1/responses") || begins(path, len, "/v1/responses/")) return responses_route(path, len);
     if ((begins(path, len, "/v1/") && len > 4) || (begins(path, len, "/inference/v1/") && len > 14))
         return (route){.endpoint = GDP_E_OTHER, .methods = M_POST};
     return none;

@@ -1,6 +1,6 @@
 /* exchange.c -- one request from its head to its settling. Read it from top to bottom: that is a request's way.
  *
- *   1 head      exchange_head     route, limits, the head for the worker
+ *   1 head      exchange_head     route, limits; forward.c builds the head for the worker
  *   2 read      exchange_ready    the body is here: what does it ask for
  *   3 admit     exchange_place    (from the queue: again)
  *   4 tokens    PH_TOKENS         parked until token ids are known; no mode asks for them yet, so it is passed through
@@ -10,7 +10,6 @@
  *
  * Failures come back here too: exchange_failed() decides between another worker and an error; exchange_end() knows how
  * to say it, which depends on what the client has seen so far. */
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,122 +30,8 @@ gdp_exchange *exchange_new(gdp_loop *l, gdp_conn *c) {
     return x;
 }
 
-static uint64_t next_random(gdp_loop *l) {
-    uint64_t x = l->random ? l->random : l->now ^ gdp_hash(&l, sizeof l, l->plane->seed);
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    l->random = x;
-    return x * 0x2545f4914f6cdd1dull;
-}
-
-static void put_hex(char *out, uint64_t v) {
-    for (int i = 15; i >= 0; i--, v >>= 4) out[i] = "0123456789abcdef"[v & 15];
-}
-
-size_t mint_id(gdp_loop *l, char out[GDP_ID_TEXT]) {
-    put_hex(out, next_random(l));
-    put_hex(out + 16, next_random(l));
-    return 32;
-}
-
-typedef struct {
-    gdp_loop *l;
-    buf *out;
-    bool failed;
-} writer;
-
-static void put(writer *w, const char *bytes, size_t n) {
-    if (!w->failed && buf_add(w->l, w->out, bytes, n) < 0) w->failed = true;
-}
-
-static void put_text(writer *w, const char *text) { put(w, text, strlen(text)); }
-
-static void put_header(writer *w, const char *name, const char *value, size_t n) {
-    put_text(w, name);
-    put(w, value, n);
-    put_text(w, "\r\n");
-}
-
-static const gdp_header *find_header(const gdp_request *r, uint8_t id) {
-    for (unsigned i = 0; i < r->n_headers; i++)
-        if (r->headers[i].id == id) return &r->headers[i];
-    return NULL;
-}
-
-static bool is_forwarded(const gdp_header *h) {
-    if (h->nominated || (h->id >= GDP_H_HOP_FIRST && h->id <= GDP_H_HOP_LAST)) return false;
-    switch (h->id) {
-    case GDP_H_HOST:
-    case GDP_H_CONTENT_LENGTH:
-    case GDP_H_TRANSFER_ENCODING: /* a chunked body goes on with a length */
-    case GDP_H_EXPECT:
-    case GDP_H_X_REQUEST_ID:
-    case GDP_H_X_FORWARDED_FOR:
-    case GDP_H_X_FORWARDED_PROTO:
-    case GDP_H_X_FORWARDED_HOST: return false;
-    default: return true;
-    }
-}
-
-static void put_forwarded(writer *w, const gdp_conn *c, const char *bytes, const gdp_request *r) {
-    char ip[INET6_ADDRSTRLEN] = "";
-    inet_ntop(c->family6 ? AF_INET6 : AF_INET, c->peer, ip, sizeof ip);
-    put_text(w, "x-forwarded-for: ");
-    for (unsigned i = 0; i < r->n_headers; i++) {
-        const gdp_header *h = &r->headers[i];
-        if (h->id != GDP_H_X_FORWARDED_FOR || !h->value.len) continue;
-        put(w, bytes + h->value.off, h->value.len);
-        put_text(w, ", ");
-    }
-    put_header(w, "", ip, strlen(ip));
-    const gdp_header *proto = find_header(r, GDP_H_X_FORWARDED_PROTO), *host = find_header(r, GDP_H_X_FORWARDED_HOST);
-    if (!host) host = find_header(r, GDP_H_HOST);
-    if (proto)
-        put_header(w, "x-forwarded-proto: ", bytes + proto->value.off, proto->value.len);
-    else
-        put_text(w, "x-forwarded-proto: http\r\n");
-    if (host) put_header(w, "x-forwarded-host: ", bytes + host->value.off, host->value.len);
-}
-
-/* The head for the worker, but for the lines that depend on the worker and on the splice (upstream.c adds them). */
-static int build_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r) {
-    writer w = {l, &x->head, false};
-    char trace[64];
-    buf_reserve(l, &x->head, (size_t)r->headers[r->n_headers ? r->n_headers - 1 : 0].value.off + 512);
-    put(&w, bytes + r->method.off, r->method.len);
-    put_text(&w, " ");
-    put(&w, bytes + r->path.off, r->path.len);
-    if (r->query.len) {
-        put_text(&w, "?");
-        put(&w, bytes + r->query.off, r->query.len);
-    }
-    put_text(&w, " HTTP/1.1\r\n");
-    for (unsigned i = 0; i < r->n_headers; i++) {
-        const gdp_header *h = &r->headers[i];
-        if (!is_forwarded(h)) continue;
-        if (h->id == GDP_H_CONTENT_TYPE) x->content_type = (gdp_span){x->head.len + h->name.len + 2, h->value.len};
-        put(&w, bytes + h->name.off, h->name.len);
-        put_text(&w, ": ");
-        put_header(&w, "", bytes + h->value.off, h->value.len);
-    }
-    put_header(&w, "x-request-id: ", x->id, x->id_len);
-    if (!find_header(r, GDP_H_TRACEPARENT)) {
-        memcpy(trace, "00-", 3);
-        put_hex(trace + 3, next_random(l));
-        put_hex(trace + 19, next_random(l));
-        trace[35] = '-';
-        put_hex(trace + 36, next_random(l) | 1);
-        memcpy(trace + 52, "-01", 3);
-        put_header(&w, "traceparent: ", trace, 55);
-    }
-    put_forwarded(&w, x->client, bytes, r);
-    x->head_len = x->head.len;
-    return w.failed ? GDP_NOMEM : 0;
-}
-
 static void note_id(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r) {
-    const gdp_header *h = find_header(r, GDP_H_X_REQUEST_ID);
+    const gdp_header *h = header_of(r, GDP_H_X_REQUEST_ID);
     if (h && h->value.len && h->value.len <= sizeof x->id) {
         memcpy(x->id, bytes + h->value.off, h->value.len);
         x->id_len = (uint8_t)h->value.len;
@@ -226,7 +111,7 @@ void exchange_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_re
         x->head_len = x->head.len;
     } else if (!x->discard) {
         note_session(l, x, bytes, r);
-        if (build_head(l, x, bytes, r) < 0) {
+        if (forward_head(l, x, bytes, r) < 0) {
             answer_error(l, x, GDP_R_OUT_OF_MEMORY, NULL);
             return;
         }
@@ -313,6 +198,13 @@ static const model *wanted_model(const gdp_loop *l, const gdp_exchange *x) {
     return l->table->n_models == 1 ? &l->table->models[0] : NULL;
 }
 
+/* The slot + 1 of the worker that made a response, 0 when it is not known (any more). */
+static uint64_t sticky_slot(const gdp_loop *l, uint64_t id) {
+    const sticky *s = &l->plane->sticky[id % STICKY];
+    if (!id || atomic_load_explicit(&s->id, memory_order_acquire) != id) return 0;
+    return atomic_load_explicit(&s->slot, memory_order_relaxed);
+}
+
 static gdp_reason check_model(gdp_loop *l, gdp_exchange *x, const char **detail, char room[80]) {
     const model *m = wanted_model(l, x);
     if (m) {
@@ -321,7 +213,8 @@ static gdp_reason check_model(gdp_loop *l, gdp_exchange *x, const char **detail,
         return GDP_R_OK;
     }
     if (!l->table->n_models) return GDP_R_OK; /* nobody has answered yet which models there are: wait for a worker */
-    if (!x->model.len) return x->sticky_id && x->bodiless ? GDP_R_OK : GDP_R_MODEL_REQUIRED;
+    if (!x->model.len && x->bodiless) return sticky_slot(l, x->sticky_id) ? GDP_R_OK : GDP_R_NOT_FOUND;
+    if (!x->model.len) return GDP_R_MODEL_REQUIRED;
     const char *name = model_text(x);
     bool printable = x->model.len <= 60;
     for (uint32_t i = 0; i < x->model.len && printable; i++)
@@ -396,12 +289,6 @@ static bool budget_take(gdp_loop *l) {
 }
 
 /* ---- 3 admit, 5 place --------------------------------------------------------------------------------------------- */
-
-static uint64_t sticky_slot(const gdp_loop *l, uint64_t id) {
-    const sticky *s = &l->plane->sticky[id % STICKY];
-    if (!id || atomic_load_explicit(&s->id, memory_order_acquire) != id) return 0;
-    return atomic_load_explicit(&s->slot, memory_order_relaxed);
-}
 
 void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n) {
     gdp_span id = gdp_openai_response_id(json, n);

@@ -3,6 +3,7 @@
  *   loop.c      epoll, timers, graveyard, mailbox, listeners        calls conn_*, upstream_*, queue_*
  *   conn.c      the client's side: bytes in, requests out of them, bytes back     calls exchange_*
  *   exchange.c  one request from head to settle: the steps of DESIGN 2.2          calls upstream_*, relay_*, queue_*, answer_*
+ *   forward.c   the head for the worker
  *   upstream.c  connections to workers: pool, connect, send          calls relay_* on bytes, exchange_* on failure
  *   relay.c     the worker's answer on its way to the client         calls conn_write, exchange_*
  *   edit.c      what is changed in a stream of events on the way (usage, fingerprint, errors)
@@ -334,9 +335,13 @@ void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n)
 bool exchange_has_other(gdp_loop *l, const gdp_exchange *x); /* a ready worker that has not been tried */
 void exchange_end(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* end with an error by state: HTTP error, stream error or cut */
 void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* the one place where an exchange ends; frees it */
+void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_connection); /* free the leg's booking and upstream */
+
+/* forward.c */
 #define GDP_ID_TEXT 40
 size_t mint_id(gdp_loop *l, char out[GDP_ID_TEXT]); /* 32 hex digits */
-void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_connection); /* free the leg's booking and upstream */
+const gdp_header *header_of(const gdp_request *r, uint8_t id); /* the first of that kind, or NULL */
+int forward_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r); /* into x->head; 0 or GDP_NOMEM */
 
 /* answer.c */
 void answer_error(gdp_loop *l, gdp_exchange *x, gdp_reason why, const char *detail); /* writes, settles, frees x */
