@@ -199,7 +199,9 @@ async def test_the_command_writes_its_report_and_a_plot(trace, tmp_path):
             str(trace), "--url", workers[0].url, "--out", str(out), "--plot", str(plot), "--limit", "8"
         )
         said, errors = await process.communicate()
-    assert (process.returncode, said, errors) == (0, b"", b"")
+    # A machine that is busy with other tests may make the client late, which it says.
+    complaints = [line for line in errors.splitlines() if b"the client was the bottleneck" not in line]
+    assert (process.returncode, said, complaints) == (0, b"", [])
     found = msgspec.json.decode(out.read_bytes())
     assert found["requests"]["ok"] == found["ttft_s"]["count"] == 8
     assert found["tokens"]["output"] == 24
