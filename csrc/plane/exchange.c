@@ -496,6 +496,22 @@ bool exchange_has_other(gdp_loop *l, const gdp_exchange *x) {
     return false;
 }
 
+static bool waits_in_vain(gdp_loop *l, const gdp_exchange *x) {
+    if (x->started || (x->phase != PH_WAITING && x->phase != PH_HOLDING)) return false;
+    const gdp_worker *w = table_slot(l->table, x->leg[x->at].booking.slot);
+    return w && w->state == GDP_REFUSING && exchange_has_other(l, x);
+}
+
+void exchange_sweep(gdp_loop *l) {
+    bool any = false;
+    for (uint32_t i = 0; i < l->table->n_workers && !any; i++) any = l->table->workers[i].state == GDP_REFUSING;
+    if (!any) return;
+    for (gdp_conn *c = l->conns, *next; c; c = next) {
+        next = c->next;
+        if (c->x && waits_in_vain(l, c->x)) exchange_failed(l, c->x, GDP_END_FAILED, GDP_R_WORKER_BROKE_OFF);
+    }
+}
+
 /* ---- the ends ------------------------------------------------------------------------------------------------------ */
 
 static void end_stream(gdp_loop *l, gdp_exchange *x, gdp_reason why) {

@@ -335,6 +335,7 @@ void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n)
 bool exchange_has_other(gdp_loop *l, const gdp_exchange *x); /* a ready worker that has not been tried */
 void exchange_end(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* end with an error by state: HTTP error, stream error or cut */
 void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* the one place where an exchange ends; frees it */
+void exchange_sweep(gdp_loop *l); /* what waits for a worker that is gone goes to another one */
 void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_connection); /* free the leg's booking and upstream */
 
 /* forward.c */

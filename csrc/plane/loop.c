@@ -365,7 +365,10 @@ bool loop_turn(gdp_loop *l, bool block) {
     int n = epoll_wait(l->epfd, events, EVENTS, block ? wait_ms(l) : 0);
     bool changed = take_table(l);
     l->now = clock_ns();
-    if (changed) upstream_sweep(l);
+    if (changed) {
+        upstream_sweep(l);
+        exchange_sweep(l);
+    }
     for (int i = 0; i < n; i++) dispatch(l, &events[i]);
     wheel_turn(l);
     queue_tend(l, changed);

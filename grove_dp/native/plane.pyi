@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 POLICIES: tuple[str, ...]  # index = number in C: round_robin, random, least_load, session
-STATES: tuple[str, ...]  # starting, ready, unhealthy, draining
+STATES: tuple[str, ...]  # starting, ready, unhealthy, draining, refusing (unhealthy, and nobody listens)
 CIRCUITS: tuple[str, ...]  # closed, open, half_open
 SLOTS_MAX: int
 

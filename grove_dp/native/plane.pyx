@@ -131,7 +131,7 @@ cdef extern from "<time.h>" nogil:
     enum: CLOCK_MONOTONIC
 
 POLICIES = ("round_robin", "random", "least_load", "session")
-STATES = ("starting", "ready", "unhealthy", "draining")
+STATES = ("starting", "ready", "unhealthy", "draining", "refusing")
 CIRCUITS = ("closed", "open", "half_open")
 HISTOGRAMS = ("ttft", "gap", "duration", "queue", "connect")
 SLOTS_MAX = GDP_SLOTS_MAX

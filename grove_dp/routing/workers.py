@@ -93,6 +93,11 @@ class Worker(Struct, eq=False):
         return default if self.spec.max_inflight is None else self.spec.max_inflight
 
     @property
+    def refuses(self) -> bool:
+        """Nobody listens there: what it has not begun to answer, it will not."""
+        return self.state == "unhealthy" and self.reason == "ProbeRefused"
+
+    @property
     def why(self) -> str:
         """The reason word for people: why it gets nothing, else what to look at."""
         if self.leaving:
@@ -303,7 +308,7 @@ def _row(worker: Worker, max_inflight: int) -> WorkerRow:
         authority=spec.authority,
         ip=worker.address,
         port=spec.port,
-        state=worker.state,
+        state="refusing" if worker.refuses else worker.state,
         max_inflight=worker.cap(max_inflight),
     )
 

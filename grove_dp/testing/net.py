@@ -90,12 +90,13 @@ class FaultProxy:
         self._server = await asyncio.start_server(self._serve, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def refuse(self) -> None:
-        """Close the listener (connections are refused from now on) and cut what is open."""
+    def refuse(self, *, cut: bool = True) -> None:
+        """Close the listener: connections are refused from now on. What is open is cut, or stays."""
         if self._server:
             self._server.close()
             self._server = None
-        self.cut_all()
+        if cut:
+            self.cut_all()
 
     def cut_all(self, reset: bool = True) -> None:
         """End every open connection now."""

@@ -272,6 +272,22 @@ async def test_a_kept_connection_that_dies_when_used_is_replaced(rig: "Rig") -> 
     assert len(worker.calls) == 5
 
 
+@pytest.mark.parametrize("body", [chat(), chat(stream=True)], ids=["answer", "stream"])
+async def test_what_a_worker_leaves_unanswered_when_it_stops_is_asked_for_elsewhere(
+    rig: "Rig", body: bytes
+) -> None:
+    """vLLM 0.32 stopped without a timeout may close its listener and keep silent on open requests."""
+    leaving, good = await rig.worker(default=[End.HANG]), await rig.worker(default=[GOOD])
+    proxy = await rig.proxy(leaving)
+    health = {"interval_s": 0.1, "failures": 2}
+    frontend = await rig.serve(proxy, good, routing=ROUND_ROBIN, health=health)
+    while not leaving.calls:
+        asked = asyncio.create_task(frontend.ask(post(CHAT, body)))
+        await asyncio.wait([asked, asyncio.create_task(leaving.call(0, 0.5))], timeout=1)
+    proxy.refuse(cut=False)
+    assert (await asyncio.wait_for(asked, 10)).status == 200
+
+
 # ---------------------------------------------------------------- the network in between
 
 

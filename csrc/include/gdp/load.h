@@ -26,8 +26,9 @@
 
 typedef enum { GDP_ROUND_ROBIN, GDP_RANDOM, GDP_LEAST_LOAD, GDP_SESSION, GDP_POLICIES } gdp_policy;
 
-/* What control knows of a worker. Only READY ones get new requests. */
-typedef enum { GDP_STARTING, GDP_READY, GDP_UNHEALTHY, GDP_DRAINING } gdp_worker_state;
+/* What control knows of a worker. Only READY ones get new requests. REFUSING: nobody listens there any more, so what
+ * waits for its first byte there is asked for elsewhere (a vLLM that is stopped may leave requests unanswered). */
+typedef enum { GDP_STARTING, GDP_READY, GDP_UNHEALTHY, GDP_DRAINING, GDP_REFUSING } gdp_worker_state;
 
 typedef enum { GDP_CLOSED, GDP_OPEN, GDP_HALF_OPEN } gdp_circuit;
 
