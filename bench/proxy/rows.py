@@ -26,7 +26,9 @@ class Promise(msgspec.Struct, frozen=True):
     figure: Figure
     must: str
     aim: str
-    added: bool = False  # what comes on top of the same turn's window without a proxy
+    added: bool = (
+        False  # what comes on top of the same turn's window without a proxy; medians, then their ratio
+    )
 
 
 def _per_request(w: Window) -> float:
@@ -97,7 +99,7 @@ def _row(p: Promise, turns: list[Turn], name: str, *, bounded: bool) -> Row | No
         p.unit,
         anchor=NGINX if anchor is not None else None,
         anchor_value=anchor,
-        ratio=_median(pairs),
+        ratio=None if p.added else _median(pairs),
         must=p.must if bounded else None,
         aim=p.aim if bounded else None,
     )

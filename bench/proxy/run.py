@@ -90,9 +90,10 @@ class _Run:
             proxies = {DIRECT: Running(self._first_worker, []), **proxies}
         paired = {name: proxy for name, proxy in proxies.items() if name not in FOR_SCALE}
         turns: list[Turn] = []
-        while paired.keys() - {DIRECT} and self._wants_another(turns):
+        wanted = self._plan.reps * work.turns
+        while paired.keys() - {DIRECT} and self._wants_another(turns, wanted):
             turns.append(self._turn(work, paired))
-        kept = sorted(turns, key=_foreign)[: self._plan.reps]
+        kept = sorted(turns, key=_foreign)[:wanted]
         if len(paired) < len(proxies):
             for_scale = {name: proxy for name, proxy in proxies.items() if name in (DIRECT, *FOR_SCALE)}
             kept.append(self._turn(work, for_scale))
@@ -102,12 +103,12 @@ class _Run:
     def _turn(self, work: Work, proxies: dict[str, Running]) -> Turn:
         return {name: self._window(work, name, proxy) for name, proxy in proxies.items()}
 
-    def _wants_another(self, turns: list[Turn]) -> bool:
+    def _wants_another(self, turns: list[Turn], wanted: int) -> bool:
         """True until enough turns were calm, there are enough in all, or no time is left for extra ones."""
-        reps, calm = self._plan.reps, sum(_foreign(turn) <= FOREIGN_MAX for turn in turns)
-        if len(turns) < reps:
+        if len(turns) < wanted:
             return True
-        return calm < reps and len(turns) < reps + EXTRA_TURNS and time.monotonic() < self._extra_until
+        calm = sum(_foreign(turn) <= FOREIGN_MAX for turn in turns)
+        return calm < wanted and len(turns) < wanted + EXTRA_TURNS and time.monotonic() < self._extra_until
 
     # ---- memory, on fresh processes
 
