@@ -31,7 +31,7 @@ __all__ = ["Memory", "Plan", "Samples", "Turn", "collect"]
 
 WORKERS = 4
 FOREIGN_MAX = 0.25  # CPUs
-EXTRA_TURNS = 3
+EXTRA_TURNS = 6
 FOR_SCALE = (AIOHTTP,)
 
 Turn = dict[str, Window]
@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     pace: float = 1.0
     cpu: int = 0
     generator_cpu: int = 1
-    extra_until_s: float = 330.0  # no noisy turn is measured again later than this into the run
+    extra_until_s: float = 420.0  # no noisy turn is measured again later than this into the run
 
 
 class Memory(msgspec.Struct):
