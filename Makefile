@@ -11,7 +11,7 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan ctsan coom cfuzz clean
+.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan csan-serve ctsan coom cfuzz clean
 
 help: ## tell the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,14 @@ demo: build ## see it work: simulated workers, the frontend, a replayed trace, a
 
 csan: ## C tests under the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory -C csrc csan
+
+csan-serve: dev ## the black-box tests with the core in the frontend under ASan and UBSan
+	@echo "==> building the extensions with the sanitizers"
+	@CFLAGS="$(SAN)" LDFLAGS="$(SAN)" $(PY) setup.py -q build_ext --inplace --force
+	@LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	    $(PY) -m pytest tests/frontend --timeout 600 $(ARGS); rc=$$?; \
+	    $(PY) setup.py -q build_ext --inplace --force; exit $$rc
 
 ctsan: ## C tests under the thread sanitizer
 	@$(MAKE) --no-print-directory -C csrc tsan
