@@ -139,7 +139,9 @@ async def test_leaving_a_stream_frees_the_worker(
 
 
 async def _curl(*arguments: str) -> tuple[int, bytes]:
-    clean = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # no sanitizer in curl
+    clean = {
+        name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
+    }  # no sanitizer in curl
     process = await asyncio.create_subprocess_exec(
         "curl", "-sS", "--max-time", "10", *arguments, stdout=asyncio.subprocess.PIPE, env=clean
     )
