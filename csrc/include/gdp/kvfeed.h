@@ -1,0 +1,91 @@
+/* kvfeed.h -- one worker's KV events applied to the prefix index.
+ *
+ * An engine names blocks by hashes of its own, which differ by release, algorithm and seed; the index by our chain
+ * (chain.h), computed from the token ids that a store carries. A removal carries only the engine's hash, so somebody must
+ * remember which block that was. That is the feed: per worker slot, engine hash -> chain, and how often.
+ *
+ *     BlockStored   parent's chain (the root of its scope, if it has none) -> chain of its blocks -> index
+ *     BlockRemoved  one copy less; the last one leaves the index
+ *     AllBlocksCleared  everything goes
+ *
+ * What makes it more than a map:
+ *   - the same hash is stored twice when an engine computed a block twice, and is removed twice: copies are counted;
+ *   - two hashes may mean one of our blocks (a hash may cover tokens behind its block): the block stays until both went;
+ *   - a store whose parent is not known waits, within a cap, for the parent to be announced;
+ *   - a store without tokens (offloading) says of known hashes that they are on another medium, too;
+ *   - of several cache groups the first one of full attention is followed, the rest are counted and let go.
+ *
+ * Memory is the point of the layout. An entry is 12 bytes, a 32-bit tag and the chain, sorted by tag within one of many
+ * small pages that the hash's other bits choose:
+ *
+ *     page 0 [tag chain][tag chain]...      page 1 [tag chain]...      searched by interpolation: tags are uniform
+ *
+ * Pages grow by an eighth, so 12 to 14 bytes per block held are what it takes (an open-addressing table would need the
+ * rest of the hash to grow, and a third of its room). Two held hashes with the same page and tag (1 in 10^6 in a table
+ * of 100,000) are told apart exactly in a side table, which also keeps the copies beyond the first. A hash that is *not*
+ * held is taken for one that is with a chance of 10^-8; only removals and parents after lost events ask for such. */
+#ifndef GDP_KVFEED_H
+#define GDP_KVFEED_H
+
+#include "gdp/chain.h"
+#include "gdp/kvwire.h"
+
+/* Where the blocks go: the prefix index, or a model of it in a test. */
+typedef struct {
+    void *self;
+    /* `slot` holds chain[0..n) on `medium`, in a row after `parent` (the root when `first`). held[i] (all false at the
+     * call) is set where it held that block there before. GDP_NOMEM: nothing was stored. */
+    int (*store)(void *self, uint32_t slot, uint8_t medium, uint64_t parent, bool first, const uint64_t *chain,
+                 uint32_t n, bool *held);
+    void (*remove)(void *self, uint32_t slot, uint8_t medium, uint64_t chain);
+    void (*clear)(void *self, uint32_t slot);
+} gdp_kv_sink;
+
+typedef struct {
+    uint64_t stored, removed, cleared; /* blocks announced and taken back; clearings */
+    uint64_t copies;                   /* stores of a block that was held */
+    uint64_t waiting;                  /* blocks put aside for an unknown parent */
+    uint64_t joined;                   /* ... whose parent came */
+    uint64_t dropped;                  /* ... that never will be: the cap, a clearing, removed while waiting */
+    uint64_t unknown_removed;          /* removals of a hash that was not held */
+    uint64_t unknown_hash;             /* stores without tokens of a hash that was not held */
+    uint64_t other_groups;             /* events of groups that are not followed, or on a medium we do not know */
+    uint64_t uneven;                   /* stores whose hashes and tokens do not fit: ignored */
+} gdp_kvfeed_counts;
+
+typedef struct gdp_kvfeed gdp_kvfeed;
+
+typedef struct {
+    uint32_t slot;
+    const gdp_chain_key *key; /* outlives the feed */
+    const char *model;        /* enters every root; copied */
+    size_t model_len;
+    gdp_kv_sink sink;
+    uint32_t blocks;       /* about how many it will hold; sets the number of pages. 0: 65,536 */
+    uint32_t waiting_max;  /* bytes for stores without parents; 0: 64 KiB */
+} gdp_kvfeed_options;
+
+gdp_kvfeed *gdp_kvfeed_new(const gdp_kvfeed_options *options); /* NULL: out of memory */
+void gdp_kvfeed_free(gdp_kvfeed *feed);                        /* the sink is not told: clear first */
+
+#define GDP_KV_ASKED 1u /* a report that we asked for (kv_cache_report_mode): says what is there, adds no copies */
+
+/* All events of a batch, in order. `payload` is what was decoded. GDP_NOMEM: an event could not be kept; what is applied
+ * is consistent, but the worker holds blocks that the index does not know. Else 0. */
+int gdp_kvfeed_apply(gdp_kvfeed *feed, const gdp_kv_batch *batch, const char *payload, uint32_t flags);
+
+/* Everything this worker holds is gone: a restart, a reset we caused ourselves. */
+void gdp_kvfeed_clear(gdp_kvfeed *feed);
+
+/* Forget up to about `budget` blocks and tell the sink of each; returns how many are left. For a worker that leaves, so
+ * that one with a million blocks does not hold up the others' events. */
+size_t gdp_kvfeed_drop(gdp_kvfeed *feed, size_t budget);
+
+size_t gdp_kvfeed_held(const gdp_kvfeed *feed);  /* entries: hashes held, per medium */
+size_t gdp_kvfeed_bytes(const gdp_kvfeed *feed); /* of memory, all of it */
+const gdp_kvfeed_counts *gdp_kvfeed_counted(const gdp_kvfeed *feed);
+
+/* The chain of a hash held on `medium`, and its copies; 0 when it is not held. For tests and debugging. */
+uint32_t gdp_kvfeed_find(const gdp_kvfeed *feed, uint8_t medium, gdp_kv_hash hash, uint64_t *chain);
+
+#endif
