@@ -2,9 +2,9 @@
  *
  *   1 head      exchange_head     route, limits; forward.c builds the head for the worker
  *   2 read      exchange_ready    the body is here: what does it ask for
- *   3 admit     exchange_place    (from the queue: again)
- *   4 tokens    PH_TOKENS         parked until token ids are known; no mode asks for them yet, so it is passed through
- *   5 place     place_leg         choose and book
+ *   3 admit     check_model       the retry budget gets its share
+ *   4 tokens    tokens_park       parked until token ids are known, where somebody has a tokenizer for the model
+ *   5 place     exchange_place    choose and book (from the queue: again)
  *   6 send      upstream_open     -> relay.c for 7 (first event) and 8 (relay)
  *   9 settle    exchange_settle   once, whatever happened
  *
@@ -228,6 +228,11 @@ static gdp_reason check_model(gdp_loop *l, gdp_exchange *x, const char **detail,
 
 const void *exchange_model(const gdp_loop *l, const gdp_exchange *x) { return wanted_model(l, x); }
 
+bool exchange_exact(const gdp_loop *l, const gdp_exchange *x) {
+    const model *m = wanted_model(l, x);
+    return m && m->exact;
+}
+
 void exchange_ready(gdp_loop *l, gdp_exchange *x) {
     const char *detail = NULL;
     char room[80];
@@ -253,7 +258,7 @@ void exchange_ready(gdp_loop *l, gdp_exchange *x) {
         return;
     }
     budget_deposit(l);
-    exchange_place(l, x);
+    if (!tokens_park(l, x)) exchange_place(l, x);
 }
 
 /* ---- the retry budget: a bucket that requests fill and retries empty ---------------------------------------------- */
@@ -288,7 +293,7 @@ static bool budget_take(gdp_loop *l) {
     return yes;
 }
 
-/* ---- 3 admit, 5 place --------------------------------------------------------------------------------------------- */
+/* ---- 5 place --------------------------------------------------------------------------------------------- */
 
 void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n) {
     gdp_span id = gdp_openai_response_id(json, n);
@@ -338,7 +343,6 @@ void exchange_place(gdp_loop *l, gdp_exchange *x) {
         queue_park(l, x, false);
         return;
     }
-    /* 4 tokens: nothing to wait for in mode `none`. */
     switch (place_leg(l, x, &chosen)) {
     case GDP_NONE_READY: no_worker(l, x); return;
     case GDP_ALL_BUSY: queue_park(l, x, false); return;
@@ -406,7 +410,7 @@ void exchange_timeout(gdp_loop *l, gdp_exchange *x) {
     }
     switch ((phase)x->phase) {
     case PH_BODY: answer_error(l, x, GDP_R_BODY_TIMEOUT, NULL); break;
-    case PH_TOKENS:
+    case PH_TOKENS: tokens_late(l, x); break;
     case PH_QUEUED: {
         gdp_reason why = !x->no_worker ? GDP_R_QUEUE_TIMEOUT
                          : x->last_failure ? (gdp_reason)x->last_failure : GDP_R_NO_READY_WORKER;
@@ -591,6 +595,7 @@ static void meter(gdp_loop *l, const gdp_exchange *x) {
 
 void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why) {
     x->reason = (uint8_t)why;
+    tokens_leave(l, x);
     queue_leave(l, x);
     exchange_release(l, x, GDP_END_NEUTRAL, false);
     meter(l, x);
@@ -601,6 +606,7 @@ void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why) {
     buf_drop(l, &x->held);
     buf_drop(l, &x->tail);
     buf_drop(l, &x->finish);
+    gdp_free(x->chain);
     x->phase = PH_DONE;
     x->q_next = l->dead;
     l->dead = x;

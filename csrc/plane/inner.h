@@ -8,6 +8,7 @@
  *   relay.c     the worker's answer on its way to the client         calls conn_write, exchange_*
  *   edit.c      what is changed in a stream of events on the way (usage, fingerprint, errors)
  *   answer.c    answers of our own: errors in OpenAI's shape, model list, health
+ *   tokens.c    requests that wait for their token ids, and the way to the token thread and back
  *   queue.c     parked requests
  *   table.c     what control published
  *
@@ -87,6 +88,7 @@ typedef struct {
     uint32_t name_len, body_len, n_workers, next; /* next: index + 1 in the hash chain, 0 = end */
     uint64_t hash;
     uint32_t *workers;
+    bool exact; /* somebody turns its prompts into tokens: requests wait for that */
 } model;
 
 struct gdp_table {
@@ -157,6 +159,12 @@ struct gdp_exchange {
     bool queued, no_worker, reconnected;
     uint8_t last_failure; /* gdp_reason of the last attempt, GDP_R_OK: none */
     uint64_t park_until, parked_at, try_at, no_worker_since;
+
+    /* what is known of the prompt, NULL: nothing */
+    gdp_job *job; /* at the token thread */
+    gdp_exchange *t_prev, *t_next;
+    uint64_t *chain;
+    uint32_t n_chain, prompt_tokens;
 
     /* the answer */
     uint16_t status;     /* of the worker */
@@ -249,6 +257,9 @@ struct gdp_loop {
     bool q_all;             /* look at those without a worker too, though their time has not come */
     _Atomic uint32_t pump;   /* a booking was freed: look at the queue */
     uint64_t probe_at;       /* when an open circuit turns half open, while requests are parked */
+    gdp_exchange *t_head, *t_tail; /* in PH_TOKENS */
+    uint64_t t_due;                /* the earliest of their deadlines, 0 none */
+    _Atomic(gdp_job *) answered;
     uint64_t listener_paused_until;
 
     timer wheel[WHEEL];
@@ -290,6 +301,12 @@ struct gdp_plane {
     bool budget_open;
     uint64_t budget_at;
     sticky sticky[STICKY];
+    _Atomic(gdp_job *) jobs;
+    gdp_job *jobs_taken; /* in order, guarded by jobs_lock */
+    pthread_mutex_t jobs_lock;
+    _Atomic uint32_t jobs_bell, jobs_sleepers; /* a futex */
+    _Atomic bool jobs_closed;
+    _Atomic uint32_t jobs_out;
     char fingerprints[GDP_SLOTS_MAX][GDP_FINGERPRINT]; /* "system_fingerprint":"..." of each worker, guarded by budget_lock */
     bool threads_started, nested;
 };
@@ -319,6 +336,7 @@ void conn_abort(gdp_loop *l, gdp_conn *c);    /* close by reset: the answer is c
 gdp_exchange *exchange_new(gdp_loop *l, gdp_conn *c);
 void exchange_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r); /* head is complete */
 const void *exchange_model(const gdp_loop *l, const gdp_exchange *x); /* an identity only */
+bool exchange_exact(const gdp_loop *l, const gdp_exchange *x); /* its model's prompts are turned into tokens */
 void exchange_ready(gdp_loop *l, gdp_exchange *x);    /* body is complete */
 void exchange_place(gdp_loop *l, gdp_exchange *x);    /* (again) from the queue */
 void exchange_timeout(gdp_loop *l, gdp_exchange *x);
@@ -393,6 +411,13 @@ typedef enum {
 event_act edit_judge(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, const gdp_event *ev); /* notes it; once per event */
 int edit_apply(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, event_act act); /* to l->emit; 0 or GDP_NOMEM */
 bool edit_is_leaving(const char *bytes, size_t n); /* a worker's error says that it shuts down or lost its engine */
+
+/* tokens.c */
+bool tokens_park(gdp_loop *l, gdp_exchange *x);  /* false: go on without */
+void tokens_leave(gdp_loop *l, gdp_exchange *x); /* it waits no more, if it did */
+void tokens_late(gdp_loop *l, gdp_exchange *x);  /* its deadline has come: go on without */
+void tokens_tend(gdp_loop *l);                   /* once a turn: answers and deadlines */
+void tokens_free(gdp_plane *p);                  /* all jobs; no token thread may be left */
 
 /* queue.c */
 void queue_park(gdp_loop *l, gdp_exchange *x, bool no_worker);

@@ -354,6 +354,10 @@ static int wait_ms(const gdp_loop *l) {
         int until = l->probe_at <= l->now ? 0 : (int)((l->probe_at - l->now) / MS) + 1;
         if (until < ms) ms = until;
     }
+    if (l->t_due) {
+        int until = l->t_due <= l->now ? 0 : (int)((l->t_due - l->now) / MS) + 1;
+        if (until < ms) ms = until;
+    }
     if (l->q_head && atomic_load_explicit(&l->pump, memory_order_relaxed)) ms = 0; /* freed while the queue was pumped */
     if (l->listener_paused_until && ms > 100) ms = 100;
     return ms;
@@ -371,6 +375,7 @@ bool loop_turn(gdp_loop *l, bool block) {
     }
     for (int i = 0; i < n; i++) dispatch(l, &events[i]);
     wheel_turn(l);
+    tokens_tend(l);
     queue_tend(l, changed);
     if (l->listener_paused_until && l->now >= l->listener_paused_until && l->listener.fd >= 0) {
         l->listener_paused_until = 0;

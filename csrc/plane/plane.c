@@ -20,6 +20,7 @@ gdp_plane *gdp_plane_new(uint32_t threads, uint64_t seed) {
     p->nested = threads == 0;
     p->seed = seed;
     pthread_mutex_init(&p->budget_lock, NULL);
+    pthread_mutex_init(&p->jobs_lock, NULL);
     p->budget_at = clock_ns();
     atomic_store(&p->epoch, 1);
     uint32_t n = threads ? threads : 1;
@@ -184,11 +185,13 @@ void gdp_plane_free(gdp_plane *p) {
             pthread_join(l->thread, NULL);
         }
         for (uint32_t i = 0; i < p->n_loops; i++) loop_free(&p->loops[i], atomic_load(&p->table));
+        tokens_free(p);
     }
     free_retired(p, UINT64_MAX);
     gdp_table_free(atomic_load(&p->table));
     gdp_books_free(p->books);
     pthread_mutex_destroy(&p->budget_lock);
+    pthread_mutex_destroy(&p->jobs_lock);
     gdp_free(p->loops);
     gdp_free(p);
 }

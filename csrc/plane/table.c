@@ -54,6 +54,12 @@ int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, cons
     return 0;
 }
 
+int gdp_table_model_exact(gdp_table *t, uint32_t i) {
+    if (i >= t->n_models || !t->models[i].name) return GDP_BAD;
+    t->models[i].exact = true;
+    return 0;
+}
+
 static int put(char **where, uint32_t *where_len, const char *body, size_t len) {
     char *c = copy(body, len);
     if (!c) return GDP_NOMEM;

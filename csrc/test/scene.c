@@ -31,7 +31,7 @@ void scene_defaults(scene *s) {
         .head_ns = NEVER, .body_ns = NEVER, .connect_ns = NEVER, .first_token_ns = NEVER, .answer_ns = NEVER,
         .between_tokens_ns = NEVER, .idle_ns = NEVER, .hold_max_ns = NEVER, .upstream_idle_ns = NEVER,
         .queue_wait_ns = NEVER, .no_worker_ns = NEVER, .body_bytes = 32u << 20, .buffered_bytes = 256u << 20,
-        .head_bytes = 65536, .headers = 100, .connections = 1000, .queue_length = 100, .attempts = 3,
+        .head_bytes = 65536, .headers = 100, .connections = 1000, .queue_length = 100, .tokens_wait_ns = NEVER, .tokens_jobs = 100, .attempts = 3,
         .budget_ratio = 0.2, .budget_burst = 10, .budget_per_s = 0, .policy = GDP_ROUND_ROBIN, .inject_usage = true,
         .records = true, .circuit = {.failures_max = 1000, .open_ns = 50 * MS, .max_open_ns = 100 * MS}};
     for (unsigned i = 0; i < SCENE_WORKERS; i++) s->worker[i].fd = -1;
@@ -62,7 +62,8 @@ bool scene_publish(scene *s) {
     /* Model i is served by all workers; names are m, n, o, ... */
     for (unsigned i = 0; i < s->n_models; i++) {
         const char name = (char)('m' + i);
-        if (gdp_table_model(t, i, &name, 1, all, s->n_workers, STR("{}")) < 0) {
+        if (gdp_table_model(t, i, &name, 1, all, s->n_workers, STR("{}")) < 0 ||
+            (s->exact && gdp_table_model_exact(t, i) < 0)) {
             gdp_table_free(t);
             return false;
         }

@@ -38,6 +38,7 @@ struct scene {
     gdp_settings set;
     uint16_t port;
     unsigned n_workers, n_models;
+    bool exact; /* its models' prompts are turned into tokens: the test takes the jobs */
     struct {
         int fd;
         uint16_t port;

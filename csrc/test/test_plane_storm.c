@@ -56,6 +56,8 @@ static bool starve(long n) {
     s.set.circuit.failures_max = 3;
     s.set.circuit.open_ns = 5 * MS;
     s.answer = answer_most;
+    s.exact = true;
+    s.set.tokens_wait_ns = 5 * MS;
     bool hit = false;
     gdp_alloc_fail_after(n);
     if (!scene_try_open(&s, 2)) {
@@ -68,6 +70,8 @@ static bool starve(long n) {
     if (scene_publish(&s)) ask_all(&s, c);
     for (int turn = 0; turn < 60; turn++) {
         scene_turn(&s);
+        gdp_job *j = turn % 3 ? NULL : gdp_plane_take_job(s.plane, 0);
+        if (j) gdp_plane_give_job(s.plane, j, (uint64_t[]){1, 2}, 2, 33);
         if (!hit) {
             void *probe = gdp_alloc(1);
             hit = !probe;
@@ -188,6 +192,22 @@ static void *ask(void *arg) {
     return NULL;
 }
 
+/* Who has a tokenizer: answers most jobs, some of them late. */
+static void *tokenize(void *arg) {
+    actor *me = arg;
+    uint64_t random = 3 + me->index;
+    for (gdp_job *j; !atomic_load(&me->stop);) {
+        if (!(j = gdp_plane_take_job(me->s->plane, 50))) continue;
+        uint32_t dice = gdp_random(&random) % 8;
+        gdp_job_view seen = gdp_job_look(j);
+        CHECK(seen.body_len >= 27 && seen.body[0] == '{' && seen.model[0] == 'm');
+        if (!dice) poll(NULL, 0, 4);
+        gdp_plane_give_job(me->s->plane, j, dice == 1 ? NULL : (uint64_t[]){dice}, 1, 20);
+        atomic_fetch_add(&me->done, 1);
+    }
+    return NULL;
+}
+
 /* Everything that control does, at once. */
 static void storm(scene *s, unsigned ms) {
     static gdp_sight sights[64];
@@ -212,13 +232,15 @@ static void storm(scene *s, unsigned ms) {
 
 void gdp_test_plane_threads(void)
 {
-    static actor actors[2 + ASKERS];
-    pthread_t thread[2 + ASKERS];
+    static actor actors[2 + ASKERS], tokenizer[2];
+    pthread_t thread[2 + ASKERS], token_thread[2];
     scene s = {0};
     scene_defaults(&s);
     s.set.queue_wait_ns = s.set.no_worker_ns = 300 * MS;
     s.set.first_token_ns = s.set.answer_ns = s.set.between_tokens_ns = 500 * MS;
     s.set.queue_length = 3;
+    s.set.tokens_wait_ns = 2 * MS;
+    s.exact = true;
     scene_open(&s, 2);
     gdp_plane_free(s.plane); /* the same scene with threads of its own */
     s.plane = gdp_plane_new(LOOPS, 1);
@@ -229,6 +251,10 @@ void gdp_test_plane_threads(void)
         actors[i].index = i < 2 ? i : i - 2;
         atomic_store(&actors[i].stop, false);
         CHECK(pthread_create(&thread[i], NULL, i < 2 ? work : ask, &actors[i]) == 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        tokenizer[i] = (actor){.s = &s, .index = i};
+        CHECK(pthread_create(&token_thread[i], NULL, tokenize, &tokenizer[i]) == 0);
     }
     storm(&s, 1500);
     gdp_plane_ask(s.plane, GDP_ASK_CLOSE_LISTENERS);
@@ -252,6 +278,14 @@ void gdp_test_plane_threads(void)
         atomic_store(&actors[i].stop, true);
         pthread_join(thread[i], NULL);
     }
+    gdp_plane_close_jobs(s.plane);
+    for (unsigned i = 0; i < 2; i++) {
+        atomic_store(&tokenizer[i].stop, true);
+        pthread_join(token_thread[i], NULL);
+        CHECK(atomic_load(&tokenizer[i].done) > 10);
+    }
+    gdp_counters last = scene_counters(&s);
+    CHECK(last.tokens_exact > 10 && last.tokens_declined > 0);
     gdp_plane_free(s.plane);
     s.plane = NULL;
     scene_close(&s);

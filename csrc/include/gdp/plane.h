@@ -32,6 +32,8 @@ typedef struct {
     uint32_t attempts;
     double budget_ratio, budget_burst, budget_per_s;
     gdp_circuit_rule circuit;
+    uint64_t tokens_wait_ns, tokens_wait_64k_ns; /* deadline of the token step, and more for each 64 KiB of body */
+    uint32_t tokens_jobs;                        /* more at the token thread than this go on without */
     uint8_t policy;
     bool half_close_allow, expose_headers, inject_usage, records;
     char session_header[64]; /* lower case */
@@ -42,6 +44,7 @@ gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_m
 int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w);
 int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, const uint32_t *workers, uint32_t n,
                     const char *body, size_t body_len);     /* body: JSON of this model for GET /v1/models/NAME */
+int gdp_table_model_exact(gdp_table *t, uint32_t i); /* somebody takes jobs for it: gdp_plane_take_job */
 int gdp_table_list(gdp_table *t, const char *body, size_t len); /* merged JSON for GET /v1/models */
 int gdp_table_version(gdp_table *t, const char *body, size_t len); /* JSON for GET /version */
 void gdp_table_free(gdp_table *t);                              /* only if it was not published */
@@ -63,6 +66,24 @@ typedef enum {
 } gdp_ask;
 void gdp_plane_ask(gdp_plane *p, uint32_t asks);
 void gdp_plane_free(gdp_plane *p); /* asks EXIT, joins, closes everything */
+
+/* ---- the token step: who has a tokenizer takes jobs and gives them back (csrc/plane/tokens.c) --------------------- */
+
+typedef struct gdp_job gdp_job;
+typedef struct {
+    const char *model, *body; /* model: cut to 40 bytes. Valid until the job is given back. */
+    uint32_t body_len;
+    uint8_t endpoint, model_len;
+    bool gone; /* nobody waits for it any more: give it back without work */
+} gdp_job_view;
+
+/* The oldest job, NULL after timeout_ms or when jobs are closed. From any thread. */
+gdp_job *gdp_plane_take_job(gdp_plane *p, int timeout_ms);
+gdp_job_view gdp_job_look(const gdp_job *j);
+/* Every job that was taken must be given back, once. chain: hash of each full block of the prompt (copied), NULL: the
+ * prompt could not be turned into tokens. */
+void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens);
+void gdp_plane_close_jobs(gdp_plane *p); /* wakes all that wait in take; before gdp_plane_free, join them */
 
 /* ---- what can be read --------------------------------------------------------------------------------------- */
 
@@ -97,6 +118,7 @@ typedef struct {
     uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing;
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued, records_lost;
+    uint64_t tokens_exact, tokens_declined, tokens_late, tokens_skipped; /* how the token step ended */
     /* gauges */
     uint64_t connections, exchanges, waiting, buffered_bytes, upstreams;
 } gdp_counters;
