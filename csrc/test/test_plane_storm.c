@@ -200,7 +200,8 @@ static void *tokenize(void *arg) {
         if (!(j = gdp_plane_take_job(me->s->plane, 50))) continue;
         uint32_t dice = gdp_random(&random) % 8;
         gdp_job_view seen = gdp_job_look(j);
-        CHECK(seen.body_len >= 27 && seen.body[0] == '{' && seen.model[0] == 'm');
+        bool whole = seen.body_len >= 27 && seen.body[0] == '{' && seen.model[0] == 'm';
+        if (!whole) gdp_check_failed(__FILE__, __LINE__, "a job has its body and model"); /* CHECK counts: main thread only */
         if (!dice) poll(NULL, 0, 4);
         gdp_plane_give_job(me->s->plane, j, dice == 1 ? NULL : (uint64_t[]){dice}, 1, 20);
         atomic_fetch_add(&me->done, 1);
