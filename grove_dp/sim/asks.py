@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from grove_dp.sim.digests import Adapter, Scope
 from grove_dp.sim.http import Request
 from grove_dp.sim.refusals import Refusal, invalid, missing, semantic
 from grove_dp.sim.scripts import script_of
+from grove_dp.sim.sequences import CacheUse
 from grove_dp.sim.tokenizer import ModelTokenizer, TemplateError
 
 __all__ = ["Ask", "Reader", "body_of"]
@@ -35,7 +37,8 @@ class Ask(msgspec.Struct):
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     seed: int | None = None
-    salt: str = ""
+    cache: CacheUse = CacheUse()
+    rank: int | None = None
     token_ids: bool = False
     logprobs: int | None = None
     prompt_logprobs: int | None = None
@@ -43,6 +46,7 @@ class Ask(msgspec.Struct):
     request_id: str | None = None
     tool: str | None = None
     script: str | None = None
+    answer_ids: list[int] | None = None  # vllm_xargs.sim_answer_ids: what the model would have said
 
 
 def body_of(request: Request) -> dict[str, Any]:
@@ -91,11 +95,15 @@ class Reader:
         max_model_len: int,
         *,
         auto_tools: bool = False,
+        adapters: tuple[Adapter, ...] = (),
+        ranks: int = 1,
     ) -> None:
         self._tokenizer = tokenizer
         self._served = served
         self._max_len = max_model_len
         self._auto_tools = auto_tools
+        self._adapters = {adapter.name: adapter for adapter in adapters}
+        self._ranks = ranks
 
     def chat(self, given: dict[str, Any], headers: Mapping[str, str]) -> Ask:
         messages = _messages_in(given)
@@ -192,7 +200,7 @@ class Reader:
         model = given.get("model") or self._served[0]
         if not isinstance(model, str):
             raise invalid("string_type", "body.model", "Input should be a valid string", model)
-        if model not in self._served:
+        if model not in self._served and model not in self._adapters:
             aliases = ", ".join(self._served)
             raise Refusal(
                 404,
@@ -220,7 +228,15 @@ class Reader:
         n = given.get("n") or 1
         if not isinstance(n, int) or n < 1:
             raise semantic(f"n must be at least 1, got {n}.", "n", n)
-        _check_rank(headers.get("x-data-parallel-rank"))
+        rank = self._rank_in(headers.get("x-data-parallel-rank"))
+        xargs = given.get("vllm_xargs") or {}
+        session = given.get("session_id") or headers.get("x-session-id") or xargs.get("session_id")
+        cache = CacheUse(
+            Scope(salt or "", self._adapters.get(str(given.get("model")))),
+            session_id=session if isinstance(session, str) else None,
+            report_hits=xargs.get("kv_cache_report_mode") == "full",
+            read=given.get("prompt_logprobs") is None,
+        )
         stop = given.get("stop") or ()
         options = options or {}
         return {
@@ -231,10 +247,20 @@ class Reader:
             "stop": (stop,) if isinstance(stop, str) else tuple(stop),
             "ignore_eos": bool(given.get("ignore_eos")),
             "seed": given.get("seed"),
-            "salt": salt or "",
+            "cache": cache,
+            "rank": rank,
+            "answer_ids": xargs.get("sim_answer_ids"),
             "token_ids": bool(given.get("return_token_ids")),
             "request_id": headers.get("x-request-id") or given.get("request_id"),
         }
+
+    def _rank_in(self, header: str | None) -> int | None:
+        """The rank that a request must go to; vLLM ignores what is no number."""
+        if header is None or not header.removeprefix("-").isdigit():
+            return None
+        if not 0 <= int(header) < self._ranks:
+            raise semantic(f"data_parallel_rank {int(header)} is out of range [0, {self._ranks}).")
+        return int(header)
 
     def _chat_tokens(self, messages: list[Any], given: Mapping[str, Any], tools: Any) -> list[int]:
         if not messages:
@@ -354,8 +380,3 @@ def _no_room(limit: int, wanted: int) -> Refusal:
         "input_tokens",
         least,
     )
-
-
-def _check_rank(rank: str | None) -> None:
-    if rank is not None and rank.lstrip("-").isdigit() and int(rank) != 0:
-        raise semantic(f"data_parallel_rank {int(rank)} is out of range [0, 1).")

@@ -14,25 +14,24 @@ itself. Block 0 is never handed out: vLLM uses it as a placeholder, so N blocks 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-__all__ = ["BlockPool", "chain_hash"]
+from grove_dp.sim.cache_events import AllBlocksCleared, BlockRemoved, CacheEvent, Key
 
-
-def chain_hash(parent: int, tokens: Sequence[int]) -> int:
-    """Hash of a full block whose prefix hashes to `parent`; equal in every process and on every worker."""
-    return hash((parent, *tokens))
+__all__ = ["BlockPool"]
 
 
 class BlockPool:
     """Blocks by number, with reference counts, hashes and the free queue."""
 
-    def __init__(self, num_blocks: int) -> None:
+    def __init__(self, num_blocks: int, events: list[CacheEvent] | None = None) -> None:
+        """Evictions and resets are appended to `events`."""
         if num_blocks < 2:
             raise ValueError(f"a pool needs at least 2 blocks (one is the placeholder), got {num_blocks}")
         self._users = [0] * num_blocks
-        self._hash: list[int | None] = [None] * num_blocks
-        self._by_hash: dict[int, list[int]] = {}
+        self._hash: list[Key | None] = [None] * num_blocks
+        self._by_hash: dict[Key, list[int]] = {}
+        self._events = events
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))
 
     @property
@@ -54,7 +53,7 @@ class BlockPool:
         """Blocks that carry a hash."""
         return sum(map(len, self._by_hash.values()))
 
-    def match(self, hashes: Iterable[int]) -> list[int]:
+    def match(self, hashes: Iterable[Key]) -> list[int]:
         """Blocks of the longest cached prefix of this chain."""
         found: list[int] = []
         for key in hashes:
@@ -83,7 +82,7 @@ class BlockPool:
             self._users[block] = 1
         return taken
 
-    def store(self, block: int, key: int) -> None:
+    def store(self, block: int, key: Key) -> None:
         """Make a full block findable by its hash."""
         if self._hash[block] is None:
             self._hash[block] = key
@@ -91,12 +90,15 @@ class BlockPool:
 
     def release(self, blocks: Iterable[int]) -> None:
         """Take one user from each block, given head first; they enter the queue tail first."""
+        unnamed = []
         for block in reversed(list(blocks)):
             self._users[block] -= 1
             if not self._users[block]:
                 self._free[block] = None
                 if self._hash[block] is None:
-                    self._free.move_to_end(block, last=False)
+                    unnamed.append(block)
+        for block in reversed(unnamed):
+            self._free.move_to_end(block, last=False)
 
     def forget(self) -> bool:
         """Drop the prefix cache; refused (False) while any block has a user."""
@@ -104,6 +106,8 @@ class BlockPool:
             return False
         self._by_hash.clear()
         self._hash = [None] * len(self._hash)
+        if self._events is not None:
+            self._events.append(AllBlocksCleared())
         return True
 
     def _evict(self, block: int) -> None:
@@ -115,3 +119,5 @@ class BlockPool:
         twins.remove(block)
         if not twins:
             del self._by_hash[key]
+        if self._events is not None:
+            self._events.append(BlockRemoved(block_hashes=[key]))

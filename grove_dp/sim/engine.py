@@ -12,6 +12,10 @@ Blocks become findable when they are scheduled, not when the step ends (as in vL
 prompts admitted in one step share already. At most `prompt - 1` tokens can hit: the last one must be
 computed to yield a token.
 
+An engine with `digests` tells, with each step, what became of its cached blocks: removals before the store
+that needed their place, generated blocks when they are full, a reset with the next step. One without names
+its blocks by a quicker hash and tells nothing.
+
 Tokens come from a fixed random number per sequence and position, not from a stream: a preempted sequence
 continues with the same text, and a request gives the same answer on every worker.
 """
@@ -19,16 +23,17 @@ continues with the same text, and a request gives the same answer on every worke
 from collections import deque
 from collections.abc import Sequence as Tokens
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import msgspec
 
-from grove_dp.sim.blocks import BlockPool, chain_hash
+from grove_dp.sim.blocks import BlockPool
+from grove_dp.sim.cache_events import BlockStored, CacheEvent
+from grove_dp.sim.digests import BlockNames, Chain
 from grove_dp.sim.profiles import Profile, StepWork
+from grove_dp.sim.sequences import CacheUse, FinishReason, Output, Sequence
 
-__all__ = ["Engine", "EngineLimits", "EngineTotals", "FinishReason", "Output", "Sequence"]
-
-FinishReason = Literal["stop", "length", "abort"]
+__all__ = ["Engine", "EngineLimits", "EngineTotals", "Step"]
 
 _MASK = (1 << 64) - 1
 
@@ -76,63 +81,12 @@ class EngineTotals(msgspec.Struct):
     aborted: int = 0
 
 
-class Sequence:
-    """One prompt on its way to one answer."""
+class Step(NamedTuple):
+    """What one pass of the engine loop did."""
 
-    __slots__ = (
-        "answer_len",
-        "blocks",
-        "cached_tokens",
-        "computed",
-        "finish_reason",
-        "hashes",
-        "max_tokens",
-        "owner",
-        "preemptions",
-        "prompt_len",
-        "script",
-        "seed",
-        "stored",
-        "tokens",
-    )
-
-    def __init__(
-        self,
-        prompt: Tokens[int],
-        max_tokens: int,
-        *,
-        seed: int,
-        root: int,
-        script: Tokens[int] | None,
-        answer_len: int,
-        owner: Any,
-    ) -> None:
-        self.tokens: list[int] = list(prompt)
-        self.prompt_len = len(self.tokens)
-        self.max_tokens = max_tokens
-        self.seed = seed
-        self.script = script
-        self.answer_len = answer_len
-        self.owner = owner
-        self.computed = 0
-        self.stored = 0
-        self.blocks: list[int] = []
-        self.hashes: list[int] = [root]  # hashes[i + 1] is the hash of block i
-        self.cached_tokens = -1  # unknown until first admitted
-        self.preemptions = 0
-        self.finish_reason: FinishReason | None = None
-
-    @property
-    def generated(self) -> int:
-        return len(self.tokens) - self.prompt_len
-
-
-class Output(msgspec.Struct, frozen=True):
-    """One token of one sequence; `finish_reason` is set on its last."""
-
-    sequence: Sequence
-    token: int
-    finish_reason: FinishReason | None
+    duration_s: float
+    outputs: list[Output]
+    events: list[CacheEvent]
 
 
 class Engine:
@@ -146,12 +100,16 @@ class Engine:
         vocabulary: Tokens[int] = range(3, 4096),
         eos: int = 2,
         seed: int = 0,
+        digests: BlockNames | None = None,
     ) -> None:
         self.profile = profile
         self.limits = limits or EngineLimits.of(profile)
         self.totals = EngineTotals()
         self.last_work = StepWork()
-        self.pool = BlockPool(self.limits.num_gpu_blocks)
+        self._events: list[CacheEvent] = []
+        self._names: BlockNames = digests or Chain()
+        self._tells = digests is not None and self.limits.prefix_caching
+        self.pool = BlockPool(self.limits.num_gpu_blocks, self._events if self._tells else None)
         self._vocabulary = vocabulary
         self._eos = eos
         self._seed = _mixed(seed)
@@ -180,7 +138,7 @@ class Engine:
         prompt: Tokens[int],
         max_tokens: int,
         *,
-        salt: str = "",
+        cache: CacheUse = CacheUse(),  # noqa: B008 - it is frozen
         seed: int | None = None,
         script: Tokens[int] | None = None,
         answer_len: int = 0,
@@ -197,7 +155,8 @@ class Engine:
             prompt,
             max_tokens,
             seed=_mixed(hash((spice, *prompt)) & _MASK),
-            root=hash_of_salt(salt),
+            root=self._names.root(cache.scope),
+            cache=cache,
             script=script,
             answer_len=answer_len,
             owner=owner,
@@ -221,17 +180,20 @@ class Engine:
         """Forget cached blocks; False while sequences run."""
         return self.pool.forget()
 
-    def step(self) -> tuple[float, list[Output]]:
-        """One pass: its duration in seconds, and the tokens that exist when it ends."""
+    def step(self) -> Step:
+        """One pass: how long it takes, the tokens that exist when it ends, what became of cached blocks."""
         if self.idle:
-            return 0.0, []
+            return Step(0.0, [], [])
         work = self.last_work = StepWork()
         scheduled: list[Sequence] = []
         budget = self._schedule_running(work, scheduled)
         if budget is not None:
             self._admit_waiting(budget, work, scheduled)
         self.totals.steps += 1
-        return self.profile.step_s(work), self._sample(scheduled)
+        outputs = self._sample(scheduled)
+        events = self._events.copy()
+        self._events.clear()
+        return Step(self.profile.step_s(work), outputs, events)
 
     # 1, 2: running sequences; None when one was preempted, then nobody new is admitted
     def _schedule_running(self, work: StepWork, scheduled: list[Sequence]) -> int | None:
@@ -314,11 +276,14 @@ class Engine:
         return -(-tokens // self.limits.block_size)
 
     def _prefix_hits(self, sequence: Sequence) -> list[int]:
-        if not self.limits.prefix_caching:
+        if not (self.limits.prefix_caching and sequence.cache.read):
             return []
         full = (len(sequence.tokens) - 1) // self.limits.block_size
         self._hash_up_to(sequence, full)
-        return self.pool.match(islice(sequence.hashes, 1, full + 1))
+        hits = self.pool.match(islice(sequence.hashes, 1, full + 1))
+        if hits and sequence.cache.report_hits:
+            self._announce(sequence, 0, len(hits))
+        return hits
 
     def _start(self, sequence: Sequence, hits: list[int]) -> None:
         self.pool.share(hits)
@@ -354,12 +319,33 @@ class Engine:
                 strict=True,
             ):
                 self.pool.store(block, key)
+            self._announce(sequence, sequence.stored, full)
             sequence.stored = full
 
+    def _announce(self, sequence: Sequence, first: int, end: int) -> None:
+        """Tell that blocks `first` to `end` of a sequence can be found."""
+        if not self._tells:
+            return
+        size, use = self.limits.block_size, sequence.cache
+        adapter = use.scope.adapter
+        self._events.append(
+            BlockStored(
+                block_hashes=sequence.hashes[first + 1 : end + 1],
+                parent_block_hash=sequence.hashes[first] if first else None,
+                token_ids=sequence.tokens[first * size : end * size],
+                block_size=size,
+                lora_id=adapter.number if adapter else None,
+                lora_name=adapter.name if adapter else None,
+                extra_keys=[use.scope.extra_keys(block) for block in range(first, end)],
+                session_id=use.session_id,
+            )
+        )
+
     def _hash_up_to(self, sequence: Sequence, full: int) -> None:
-        size, hashes = self.limits.block_size, sequence.hashes
+        size, hashes, scope = self.limits.block_size, sequence.hashes, sequence.cache.scope
         for block in range(len(hashes) - 1, full):
-            hashes.append(chain_hash(hashes[-1], sequence.tokens[block * size : (block + 1) * size]))
+            tokens = sequence.tokens[block * size : (block + 1) * size]
+            hashes.append(self._names.name(hashes[-1], tokens, scope, block))
 
     def _preempt(self, sequence: Sequence) -> None:
         self._release(sequence)
@@ -375,8 +361,3 @@ class Engine:
     def live(self) -> list[Sequence]:
         """Every sequence that has not ended."""
         return list(chain(self._running, self._waiting))
-
-
-def hash_of_salt(salt: str) -> int:
-    """Root of a block chain; the same in every process (str hashes are not)."""
-    return hash(tuple(salt.encode()))

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from grove_dp.sim.asks import Ask
-from grove_dp.sim.engine import Engine, Output
-from grove_dp.sim.engine import Sequence as EngineSequence
+from grove_dp.sim.engine import Engine
 from grove_dp.sim.faults import Fault
 from grove_dp.sim.http import Reply
 from grove_dp.sim.metrics import WorkerMetrics
 from grove_dp.sim.refusals import OVERLOADED, Refusal
 from grove_dp.sim.replies import Choice, Dialect, Face, Timing
+from grove_dp.sim.sequences import Output
+from grove_dp.sim.sequences import Sequence as EngineSequence
 
 __all__ = ["Exchange"]
 
@@ -70,7 +71,7 @@ class Exchange:
             engine.submit(
                 choice.prompt,
                 ask.max_tokens,
-                salt=ask.salt,
+                cache=ask.cache,
                 seed=_spice(ask.seed, choice.index % ask.n),
                 script=script,
                 answer_len=0 if ask.ignore_eos else answer_len,
@@ -132,6 +133,11 @@ class Exchange:
 
     def abandon(self) -> None:
         """The client left: give everything back at once."""
+        self._finish(end=False)
+
+    def cut(self) -> None:
+        """The process died: the connection ends in the middle."""
+        self._reply.abort()
         self._finish(end=False)
 
     def _stopped(self, choice: Choice) -> bool:
@@ -205,8 +211,7 @@ class Exchange:
     def _break(self) -> None:
         """Do what the fault says, now."""
         if self.fault.kind == "die_mid_stream":
-            self._reply.abort()
-            self._finish(end=False)
+            self.cut()
         elif self.fault.kind == "error_in_200":
             self.fail(OVERLOADED)
         else:

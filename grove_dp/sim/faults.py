@@ -16,6 +16,8 @@ FaultKind = Literal[
     "error_in_200",  # after `after_events` events of a 200 stream an error line; 503 when not streamed
     "drain",  # as after SIGTERM with --shutdown-timeout: new requests get 500, running ones finish
     "crash",  # the engine dies: running streams get an error line, /health says 503
+    "events_gap",  # the next `count` batches of KV events reach no subscriber, but a replay has them
+    "restart",  # at once a new process: connections of running answers cut, cache empty, events from 0
 ]
 FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
 
@@ -24,7 +26,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong, for the next `count` generating requests (None: until told otherwise).
 
     With a count, only generating requests are touched, so that health checks do not use it up; without one,
-    `hang` silences every path.
+    `hang` silences every path. `events_gap` and `restart` happen and are over: no state of the worker.
     """
 
     kind: FaultKind = "none"

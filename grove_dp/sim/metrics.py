@@ -8,18 +8,19 @@ Values that the simulator has no notion of stay 0.
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from prometheus_client.utils import floatToGoString
 
-from grove_dp.sim.engine import Engine, Output
+from grove_dp.sim.engine import Engine
+from grove_dp.sim.sequences import Output
 
 if TYPE_CHECKING:
     from grove_dp.sim.exchange import Exchange
 
-__all__ = ["CONTENT_TYPE", "WorkerMetrics"]
+__all__ = ["CONTENT_TYPE", "WorkerMetrics", "render"]
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 _SAMPLE = re.compile(r"(vllm:\w+)\{(.*)\}")
@@ -49,17 +50,17 @@ def _one_two_five(limit: int) -> list[str]:
 
 
 class WorkerMetrics:
-    """Counters and histograms of one worker."""
+    """Counters and histograms of one engine."""
 
     def __init__(self, facts: Mapping[str, str], max_model_len: int, started_at: float) -> None:
         text = (files("grove_dp.sim") / "data" / "vllm_metrics.txt").read_text()
         for name, value in {**facts, "lengths": " ".join(_one_two_five(max_model_len))}.items():
             text = text.replace(f"{{{name}}}", value)
-        self._lines = text.splitlines()
+        self.lines = text.splitlines()
         self._started_at = started_at
         self._histograms = {
             parts[2]: _Histogram([float(bound) for bound in parts[3:]])
-            for parts in (line.split() for line in self._lines if line.startswith("# BUCKETS "))
+            for parts in (line.split() for line in self.lines if line.startswith("# BUCKETS "))
         }
         self._ended: Counter[str] = Counter()
         self.rejected = 0
@@ -100,31 +101,23 @@ class WorkerMetrics:
             self._histograms[f"vllm:request_{name}"].observe(value)
         self._histograms["vllm:e2e_request_latency_seconds"].observe(waited + rest)
 
-    def render(self, engine: Engine) -> bytes:
-        """The exposition."""
-        return "".join(f"{line}\n" for line in self._rendered(self._values(engine))).encode()
+    def samples(self, found: re.Match[str], values: Mapping[str, float], rank: int) -> Iterator[str]:
+        """The lines that one line of the form stands for."""
+        name, labels = found[1], found[2].replace('engine="0"', f'engine="{rank}"', 1)
+        base, _, part = name.rpartition("_")
+        if base in self._histograms and part in ("count", "sum"):
+            if part == "count":
+                yield from _histogram(base, labels, self._histograms[base])
+            return
+        own = _OWN_LABEL.search(labels)
+        value = (
+            self._started_at
+            if name.endswith("_created")
+            else values.get(f"{name}/{own[1]}" if own else name, 0.0)
+        )
+        yield f"{name}{{{labels}}} {_number(value)}"
 
-    def _rendered(self, values: Mapping[str, float]) -> Iterator[str]:
-        for line in self._lines:
-            if line.startswith("# BUCKETS "):
-                continue
-            found = _SAMPLE.match(line)
-            if found is None:
-                yield line
-                continue
-            name, labels = found[1], found[2]
-            own = _OWN_LABEL.search(labels)
-            histogram = self._histograms.get(name.removesuffix("_count"))
-            if name.endswith("_count") and histogram is not None:
-                yield from _buckets(name.removesuffix("_count"), labels, histogram)
-            value = (
-                self._started_at
-                if name.endswith("_created")
-                else values.get(f"{name}/{own[1]}" if own else name, 0.0)
-            )
-            yield f"{line} {_number(value)}"
-
-    def _values(self, engine: Engine) -> dict[str, float]:
+    def values(self, engine: Engine) -> dict[str, float]:
         totals = engine.totals
         computed = totals.prompt_tokens - totals.cached_tokens
         values: dict[str, float] = {
@@ -146,15 +139,32 @@ class WorkerMetrics:
             "vllm:cache_config_info": 1,
         }
         values.update({f"vllm:request_success_total/{reason}": n for reason, n in self._ended.items()})
-        for name, histogram in self._histograms.items():
-            values[f"{name}_count"] = sum(histogram.counts)
-            values[f"{name}_sum"] = histogram.sum
         return values
 
 
-def _buckets(name: str, labels: str, histogram: _Histogram) -> Iterator[str]:
+def render(engines: Sequence[tuple[WorkerMetrics, Engine]]) -> bytes:
+    """The exposition of one worker; its ranks are told apart by the label `engine`."""
+    return "".join(f"{line}\n" for line in _rendered(engines)).encode()
+
+
+def _rendered(engines: Sequence[tuple[WorkerMetrics, Engine]]) -> Iterator[str]:
+    values = [metrics.values(engine) for metrics, engine in engines]
+    for line in engines[0][0].lines:
+        if line.startswith("# BUCKETS "):
+            continue
+        found = _SAMPLE.match(line)
+        if found is None:
+            yield line
+            continue
+        for rank, (metrics, _) in enumerate(engines):
+            yield from metrics.samples(found, values[rank], rank)
+
+
+def _histogram(name: str, labels: str, histogram: _Histogram) -> Iterator[str]:
     engine, model = labels.split(",", 1)
     below = 0
     for bound, count in zip([*histogram.bounds, float("inf")], histogram.counts, strict=True):
         below += count
         yield f'{name}_bucket{{{engine},le="{_number(bound)}",{model}}} {_number(below)}'
+    yield f"{name}_count{{{labels}}} {_number(below)}"
+    yield f"{name}_sum{{{labels}}} {_number(histogram.sum)}"

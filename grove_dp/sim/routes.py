@@ -19,7 +19,7 @@ from grove_dp.sim.completion_reply import CompletionReply
 from grove_dp.sim.event_replies import MessagesReply, ResponsesReply
 from grove_dp.sim.faults import Fault
 from grove_dp.sim.http import Handler, Reply, Request
-from grove_dp.sim.metrics import CONTENT_TYPE
+from grove_dp.sim.metrics import CONTENT_TYPE, render
 from grove_dp.sim.refusals import UNEXPECTED, Refusal
 from grove_dp.sim.replies import Dialect, Face, to_json
 
@@ -66,7 +66,7 @@ class Routes:
             "/version": {"GET": self._version},
             "/load": {"GET": self._load},
             "/metrics": {"GET": self._metrics},
-            "/kv_event_sources": {"GET": lambda _, reply: reply.whole(200, b"{}")},
+            "/kv_event_sources": {"GET": self._kv_event_sources},
             "/v1/models": {"GET": self._models},
             "/tokenize": {"POST": self._tokenize},
             "/detokenize": {"POST": self._detokenize},
@@ -80,6 +80,8 @@ class Routes:
             "/sim/state": {"GET": self._state},
             **{path: {"POST": self._no_scale_out} for path in SCALE_OUT},
         }
+        if worker.settings.server_dev_mode:
+            self._table["/reset_prefix_cache"] = {"POST": self._reset_prefix_cache}
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer one request, now or when the engine has."""
@@ -138,40 +140,55 @@ class Routes:
         reply.whole(200, b'{"server_load":0}')
 
     def _metrics(self, _: Request, reply: Reply) -> None:
-        reply.whole(200, self._worker.metrics.render(self._worker.engine), CONTENT_TYPE)
+        reply.whole(200, render([(rank.metrics, rank.engine) for rank in self._worker.ranks]), CONTENT_TYPE)
+
+    def _kv_event_sources(self, _: Request, reply: Reply) -> None:
+        ranks = [(str(rank.number), rank.publisher) for rank in self._worker.ranks]
+        reply.whole(200, to_json({number: source.facts for number, source in ranks if source is not None}))
+
+    def _reset_prefix_cache(self, _: Request, reply: Reply) -> None:
+        reply.whole(200, to_json({"success": self._worker.reset_prefix_cache()}))
 
     def _models(self, _: Request, reply: Reply) -> None:
-        worker = self._worker
-        created = int(worker.wall())
+        worker, settings = self._worker, self._worker.settings
         cards = [
-            {
-                "id": name,
-                "object": "model",
-                "created": created,
-                "owned_by": "vllm",
-                "root": worker.settings.tokenizer,
-                "parent": None,
-                "max_model_len": worker.settings.model_len,
-                "permission": [
-                    {
-                        "id": f"modelperm-{worker.rng.getrandbits(64):016x}",
-                        "object": "model_permission",
-                        "created": created,
-                        "allow_create_engine": False,
-                        "allow_sampling": True,
-                        "allow_logprobs": True,
-                        "allow_search_indices": False,
-                        "allow_view": True,
-                        "allow_fine_tuning": False,
-                        "organization": "*",
-                        "group": None,
-                        "is_blocking": False,
-                    }
-                ],
-            }
-            for name in worker.settings.models
+            self._card(name, root=settings.tokenizer, parent=None, length=settings.model_len)
+            for name in settings.models
+        ]
+        cards += [
+            self._card(adapter.name, root=adapter.path, parent=settings.models[0], length=None)
+            for adapter in worker.settings.adapters
         ]
         reply.whole(200, to_json({"object": "list", "data": cards}))
+
+    def _card(self, name: str, *, root: str, parent: str | None, length: int | None) -> dict[str, Any]:
+        worker = self._worker
+        created = int(worker.wall())
+        return {
+            "id": name,
+            "object": "model",
+            "created": created,
+            "owned_by": "vllm",
+            "root": root,
+            "parent": parent,
+            "max_model_len": length,
+            "permission": [
+                {
+                    "id": f"modelperm-{worker.rng.getrandbits(64):016x}",
+                    "object": "model_permission",
+                    "created": created,
+                    "allow_create_engine": False,
+                    "allow_sampling": True,
+                    "allow_logprobs": True,
+                    "allow_search_indices": False,
+                    "allow_view": True,
+                    "allow_fine_tuning": False,
+                    "organization": "*",
+                    "group": None,
+                    "is_blocking": False,
+                }
+            ],
+        }
 
     def _tokenize(self, request: Request, reply: Reply) -> None:
         given = body_of(request)

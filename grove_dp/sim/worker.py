@@ -5,13 +5,13 @@
         workers[0].fault("die_mid_stream", after_events=3, count=1)
         workers[0].state()["running"]
 
-Each worker owns an engine, a port and one task. The task asks the engine for a step, sleeps until the step
-would end, and hands its tokens to the exchanges that wait for them: time is the engine's, scaled by `speed`.
-When the task falls behind (a busy machine) it drops the debt beyond 50 ms instead of running hot.
+A worker owns a port, its faults and its ranks (rank.py: an engine that runs). With `kv_events` each rank
+publishes what vLLM would, on ports of its own: worker n of a `SimWorkers` starts n x ranks after the first.
 """
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 import uuid
@@ -21,11 +21,11 @@ from typing import Any, Self
 import msgspec
 
 from grove_dp.sim.asks import Ask, Reader
-from grove_dp.sim.engine import Engine, EngineLimits, Output
+from grove_dp.sim.engine import Engine
 from grove_dp.sim.exchange import Exchange
 from grove_dp.sim.faults import Fault, FaultKind
 from grove_dp.sim.http import HttpServer, Reply, Request
-from grove_dp.sim.metrics import WorkerMetrics
+from grove_dp.sim.rank import Rank
 from grove_dp.sim.refusals import DEAD, DRAINING, OVERLOADED, UNEXPECTED, Refusal
 from grove_dp.sim.replies import Face
 from grove_dp.sim.routes import DIALECTS, ID_PREFIX, Routes
@@ -35,7 +35,6 @@ from grove_dp.sim.worker_settings import WorkerSettings
 __all__ = ["SimWorker", "SimWorkers", "WorkerSettings"]
 
 VERSION = "0.32.0"
-DEBT_S = 0.05
 
 
 class SimWorker:
@@ -56,17 +55,22 @@ class SimWorker:
         self.started_at = wall()
         self.fingerprint = f"vllm-{VERSION}-{rng.getrandbits(32):08x}"
         self.reader = Reader(
-            tokenizer, settings.models, settings.model_len, auto_tools=settings.enable_auto_tool_choice
+            tokenizer,
+            settings.models,
+            settings.model_len,
+            auto_tools=settings.enable_auto_tool_choice,
+            adapters=settings.adapters,
+            ranks=settings.data_parallel_size,
         )
-        self.engine = self._new_engine()
         self.requests_started = self.requests_finished = self.requests_aborted = 0
-        self.metrics = self._new_metrics()
+        self.ranks = [
+            Rank(number, settings, tokenizer, rng=rng, wall=wall)
+            for number in range(settings.data_parallel_size)
+        ]
         self.draining = self.dead = False
         self._fault = Fault()
         self._exchanges: set[Exchange] = set()
-        self._wake = asyncio.Event()
         self._empty = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._http = HttpServer(
             Routes(self).answer, keep_alive_s=settings.keep_alive_s, request_id=self._request_id, wall=wall
         )
@@ -84,9 +88,10 @@ class SimWorker:
         return self._fault
 
     async def start(self, host: str, port: int) -> None:
-        """Listen and run the engine."""
+        """Listen and run the engines."""
         await self._http.listen(host, port)
-        self._task = asyncio.create_task(self._run(), name=f"engine of {self.url}")
+        for rank in self.ranks:
+            rank.start()
 
     async def stop(self) -> None:
         """Gone at once, as after SIGKILL: connections end in the middle of whatever they carry."""
@@ -94,17 +99,16 @@ class SimWorker:
         self._http.abort_all()
         for exchange in list(self._exchanges):
             exchange.abandon()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        for rank in self.ranks:
+            await rank.stop()
         await asyncio.sleep(0)  # lets the transports say goodbye
 
     async def restart(self) -> None:
-        """Back on the same port with an empty cache."""
+        """Back on the same ports with an empty cache, event sequences at 0."""
         await self.stop()
-        self.engine, self.draining, self.dead, self._fault = self._new_engine(), False, False, Fault()
-        self.metrics = self._new_metrics()
+        self.draining, self.dead, self._fault = False, False, Fault()
+        for rank in self.ranks:
+            rank.renew()
         self._http.closing = False
         await self.start(self._http.host, self.port)
 
@@ -128,6 +132,10 @@ class SimWorker:
     ) -> None:
         """Switch a fault on, or everything off with "none"."""
         fault = kind if isinstance(kind, Fault) else Fault(kind, after_events, count, delay_s)
+        if fault.kind in ("events_gap", "restart", "none"):
+            self._disturb_events(fault)
+            if fault.kind != "none":
+                return
         before, self._fault = self._fault, fault
         self.draining, self.dead = fault.kind == "drain", fault.kind == "crash"
         if fault.kind == "refuse":
@@ -138,9 +146,21 @@ class SimWorker:
         if self.dead:
             self._fail_all()
 
+    def reset_prefix_cache(self) -> bool:
+        """Forget cached blocks, on every rank that is at rest; False when one was not."""
+        done = [rank.engine.reset_prefix_cache() for rank in self.ranks]
+        return all(done)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of rank 0."""
+        return self.ranks[0].engine
+
     def state(self) -> dict[str, Any]:
         """Counters, as `/sim/state` shows them."""
-        totals, pool = self.engine.totals, self.engine.pool
+        engines = [rank.engine for rank in self.ranks]
+        pools = [engine.pool for engine in engines]
+        totals = [msgspec.structs.asdict(engine.totals) for engine in engines]
         return {
             "url": self.url,
             "listening": self._http.listening,
@@ -149,17 +169,19 @@ class SimWorker:
             "requests_started": self.requests_started,
             "requests_finished": self.requests_finished,
             "requests_aborted": self.requests_aborted,
-            "requests_rejected": self.metrics.rejected,
+            "requests_rejected": sum(rank.metrics.rejected for rank in self.ranks),
             "requests_open": len(self._exchanges),
-            "running": self.engine.running,
-            "waiting": self.engine.waiting,
+            "running": sum(engine.running for engine in engines),
+            "waiting": sum(engine.waiting for engine in engines),
             "connections_open": self._http.open,
             "connections_accepted": self._http.accepted,
             "events_sent": self._http.events_sent,
-            "blocks_used": pool.usable - pool.free,
-            "blocks_usable": pool.usable,
-            "blocks_cached": pool.cached,
-            "engine": msgspec.to_builtins(totals),
+            "blocks_used": sum(pool.usable - pool.free for pool in pools),
+            "blocks_usable": sum(pool.usable for pool in pools),
+            "blocks_cached": sum(pool.cached for pool in pools),
+            "kv_batches": [rank.publisher.sequence for rank in self.ranks if rank.publisher is not None],
+            "kv_batches_lost": [rank.publisher.lost for rank in self.ranks if rank.publisher is not None],
+            "engine": {name: sum(each[name] for each in totals) for name in totals[0]},
         }
 
     def spend_fault(self) -> Fault:
@@ -176,10 +198,11 @@ class SimWorker:
     def serve(self, ask: Ask, reply: Reply, request: Request) -> None:
         """Take a request that has been understood."""
         fault = self.spend_fault()
-        refusal = self._objection(fault)
+        rank = min(self.ranks, key=lambda each: each.load) if ask.rank is None else self.ranks[ask.rank]
+        refusal = self._objection(fault, rank)
         if fault.kind == "hang" and not (ask.stream and fault.after_events):
             return
-        exchange = self._exchange(ask, reply, request, fault)
+        exchange = self._exchange(ask, reply, request, fault, rank)
         self.requests_started += 1
         self._exchanges.add(exchange)
         if refusal is not None:
@@ -187,11 +210,13 @@ class SimWorker:
                 reply.open()
             exchange.fail(refusal)
             return
-        script = self.tokenizer.encode(ask.script, special=False) if ask.script is not None else None
-        exchange.start(self.engine, script, self._answer_len(ask), self.settings.sse_keep_alive_s)
-        self._wake.set()
+        script = ask.answer_ids
+        if script is None and ask.script is not None:
+            script = self.tokenizer.encode(ask.script, special=False)
+        exchange.start(rank.engine, script, self._answer_len(ask), self.settings.sse_keep_alive_s)
+        rank.wake()
 
-    def _objection(self, fault: Fault) -> Refusal | None:
+    def _objection(self, fault: Fault, rank: Rank) -> Refusal | None:
         """Why a request is refused before it reaches the engine."""
         if self.dead:
             return DEAD
@@ -202,12 +227,12 @@ class SimWorker:
         if fault.kind == "error_in_200" and fault.after_events == 0:
             return OVERLOADED
         limit = self.settings.max_num_queued_reqs
-        if limit is not None and self.engine.waiting >= limit:
-            self.metrics.rejected += 1
+        if limit is not None and rank.engine.waiting >= limit:
+            rank.metrics.rejected += 1
             return OVERLOADED
         return None
 
-    def _exchange(self, ask: Ask, reply: Reply, request: Request, fault: Fault) -> Exchange:
+    def _exchange(self, ask: Ask, reply: Reply, request: Request, fault: Fault, rank: Rank) -> Exchange:
         hex_id = f"{self.rng.getrandbits(64) | 1 << 63:016x}"
         face = Face(
             ident=ID_PREFIX[ask.kind] + (ask.request_id or hex_id),
@@ -226,8 +251,8 @@ class SimWorker:
             DIALECTS[ask.kind](ask, face),
             reply,
             fault,
-            metrics=self.metrics,
-            extra=lambda: self._load_header(wanted),
+            metrics=rank.metrics,
+            extra=lambda: _load_header(wanted, rank.engine),
             ended=self._ended,
         )
 
@@ -249,77 +274,35 @@ class SimWorker:
         spread = random.Random(hash((self.settings.seed, *ask.prompts[0])))
         return mean // 2 + spread.randrange(mean + 1) if mean > 1 else mean
 
-    def _load_header(self, wanted: str) -> dict[str, str]:
-        waiting, usage = float(self.engine.waiting), self.engine.pool.usage
-        if wanted == "JSON":
-            named = f'{{"num_requests_waiting": {waiting}, "kv_cache_usage_perc": {usage}}}'
-            return {"endpoint-load-metrics": f'JSON {{"named_metrics": {named}}}'}
-        if wanted == "TEXT":
-            named = f"named_metrics.num_requests_waiting={waiting}, named_metrics.kv_cache_usage_perc={usage}"
-            return {"endpoint-load-metrics": f"TEXT {named}"}
-        return {}
-
     def _request_id(self, request: Request) -> str | None:
         if not self.settings.enable_request_id_headers:
             return None
         return request.headers.get("x-request-id") or uuid.UUID(int=self.rng.getrandbits(128)).hex
 
-    def _new_engine(self) -> Engine:
-        s, profile = self.settings, self.settings.of_profile
-        limits = EngineLimits.of(
-            profile,
-            block_size=s.block_size,
-            num_gpu_blocks=s.num_gpu_blocks,
-            max_num_seqs=s.max_num_seqs,
-            max_num_batched_tokens=s.max_num_batched_tokens,
-            long_prefill_tokens=s.long_prefill_token_threshold,
-            prefix_caching=s.prefix_caching,
-        )
-        if s.model_len > (limits.num_gpu_blocks - 1) * s.block_size:
-            usable = (limits.num_gpu_blocks - 1) * s.block_size
-            raise ValueError(
-                f"max-model-len {s.model_len} does not fit the KV cache of {usable} tokens: "
-                "lower --max-model-len or raise --num-gpu-blocks"
-            )
-        words = self.tokenizer.vocabulary
-        return Engine(profile, limits, vocabulary=words, eos=self.tokenizer.eos, seed=s.seed)
+    def _disturb_events(self, fault: Fault) -> None:
+        """A gap in what subscribers get, a restart that they notice, or (`none`) no more of it."""
+        if fault.kind == "restart":
+            for exchange in list(self._exchanges):
+                exchange.cut()
+            for rank in self.ranks:
+                rank.renew()
+                rank.rebind()
+            return
+        lost = 0 if fault.kind == "none" else math.inf if fault.count is None else fault.count
+        for rank in self.ranks:
+            if rank.publisher is not None:
+                rank.publisher.lose_next(lost)
 
-    def _new_metrics(self) -> WorkerMetrics:
-        limits, length = self.engine.limits, self.settings.model_len
-        usable = (limits.num_gpu_blocks - 1) * limits.block_size
-        facts = {
-            "model": self.settings.models[0],
-            "block_size": str(limits.block_size),
-            "num_gpu_blocks": str(limits.num_gpu_blocks),
-            "kv_cache_tokens": str(usable),
-            "kv_cache_concurrency": f"{usable / length:.2f}",
-            "prefix_caching": str(limits.prefix_caching),
-        }
-        return WorkerMetrics(facts, length, self.started_at)
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            if self.engine.idle:
-                self._wake.clear()
-                await self._wake.wait()
-                due = loop.time()
-            duration, outputs = self.engine.step()
-            due = max(due + duration / self.settings.speed, loop.time() - DEBT_S)
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            self.metrics.stepped(self.engine)
-            self._deliver(outputs)
-
-    def _deliver(self, outputs: list[Output]) -> None:
-        """Hand a step's tokens out; each exchange writes once."""
-        touched: dict[Exchange, None] = {}
-        for output in outputs:
-            exchange, choice = output.sequence.owner
-            exchange.push(output, choice)
-            touched[exchange] = None
-        for exchange in touched:
-            exchange.flush()
+def _load_header(wanted: str, engine: Engine) -> dict[str, str]:
+    waiting, usage = float(engine.waiting), engine.pool.usage
+    if wanted == "JSON":
+        named = f'{{"num_requests_waiting": {waiting}, "kv_cache_usage_perc": {usage}}}'
+        return {"endpoint-load-metrics": f'JSON {{"named_metrics": {named}}}'}
+    if wanted == "TEXT":
+        named = f"named_metrics.num_requests_waiting={waiting}, named_metrics.kv_cache_usage_perc={usage}"
+        return {"endpoint-load-metrics": f"TEXT {named}"}
+    return {}
 
 
 class SimWorkers:
@@ -340,10 +323,17 @@ class SimWorkers:
         self._host, self._port, self._admin_port = host, port, admin_port
         tokenizer = ModelTokenizer(self.settings.tokenizer)
         self._workers = [
-            SimWorker(self.settings, tokenizer, rng=random.Random(f"{self.settings.seed}/{port}/{n}"))
+            SimWorker(self._settings_of(n), tokenizer, rng=random.Random(f"{self.settings.seed}/{port}/{n}"))
             for n in range(count)
         ]
         self._admin: HttpServer | None = None
+
+    def _settings_of(self, n: int) -> WorkerSettings:
+        events = self.settings.kv_events
+        if events is None:
+            return self.settings
+        moved = events.moved(n * self.settings.data_parallel_size)
+        return msgspec.structs.replace(self.settings, kv_events=moved)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -2,7 +2,9 @@
 
 import msgspec
 
+from grove_dp.sim.digests import Adapter
 from grove_dp.sim.profiles import Profile, profile_named
+from grove_dp.sim.publisher import EventSettings
 from grove_dp.sim.tokenizer import DEFAULT_MODEL
 
 __all__ = ["WorkerSettings"]
@@ -33,6 +35,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     enable_per_request_metrics: bool = False
     enable_request_id_headers: bool = False
     enable_auto_tool_choice: bool = False
+    server_dev_mode: bool = False  # VLLM_SERVER_DEV_MODE: /reset_prefix_cache
+    data_parallel_size: int = 1
+    lora_modules: tuple[tuple[str, str], ...] = ()  # name and path of each adapter
+    kv_events: EventSettings | None = None
+    prefix_caching_hash_algo: str = "sha256"
+    hash_seed: str | None = None  # PYTHONHASHSEED; None: vLLM's own choice
 
     @property
     def of_profile(self) -> Profile:
@@ -41,6 +49,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def models(self) -> tuple[str, ...]:
         return self.served_model_name or (self.of_profile.served_model,)
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        return tuple(Adapter(n, *module) for n, module in enumerate(self.lora_modules, 1))
 
     @property
     def model_len(self) -> int:

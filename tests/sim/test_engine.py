@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grove_dp.sim.blocks import BlockPool
-from grove_dp.sim.engine import Engine, EngineLimits, Output, Sequence
+from grove_dp.sim.digests import Scope
+from grove_dp.sim.engine import Engine, EngineLimits
 from grove_dp.sim.profiles import PROFILES, StepWork, profile_named
+from grove_dp.sim.sequences import CacheUse, Output, Sequence
 
 TINY = profile_named("tiny-cpu")
 
@@ -83,9 +85,12 @@ def test_generated_tokens_are_cached_too() -> None:
 
 def test_a_salt_keeps_prefixes_apart() -> None:
     engine = engine_with()
-    engine.submit(range(14), 1, salt="a")
+    engine.submit(range(14), 1, cache=CacheUse(Scope("a")))
     run_dry(engine)
-    other, same = engine.submit(range(14), 1, salt="b"), engine.submit(range(14), 1, salt="a")
+    other, same = (
+        engine.submit(range(14), 1, cache=CacheUse(Scope("b"))),
+        engine.submit(range(14), 1, cache=CacheUse(Scope("a"))),
+    )
     run_dry(engine)
     assert (other.cached_tokens, same.cached_tokens) == (0, 12)
 
