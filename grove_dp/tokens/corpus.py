@@ -21,18 +21,19 @@ _CODE = """def f(x: int, *, y=None) -> dict[str, "Any"]:
 \t\tif (a&&b||!c) { printf("%5.2f\\n", *p++); }   /* ok */ #include <stdio.h>
 SELECT COUNT(*) FROM t WHERE a<>'x' AND b>=1;\n\n\n    <div class="a-b_c">&nbsp;</div>
 {"a":[1,2,{"b":null}],"c":"\\u00e9"}
-https://example.org/a/b?c=d&e=%20f#g 
+https://example.org/a/b?c=d&e=%20f#g
 user.name+tag@example.org C:\\Users\\x\\y $HOME/.cache
 ./a.out 192.168.0.1:8080 ::1"""
 _SCRIPTS = """漢字とかなカナが混じる文。 中文，标点；全角１２３ＡＢＣ！ 한국어 띄어쓰기 테스트입니다.
 ไทยไม่มีช่องว่าง ភាសាខ្មែរ
-العربية مِنَ اليَمِين إلى اليسار ١٢٣ 
-עברית עִם נִקּוּד हिन्दी में संयुक्ताक्षर क्ष त्र 
-தமிழ் ગુજરાતી 
+العربية مِنَ اليَمِين إلى اليسار ١٢٣
+עברית עִם נִקּוּד हिन्दी में संयुक्ताक्षर क्ष त्र
+தமிழ் ગુજરાતી
 ქართული Հայերեն አማርኛ ᚠᚢᚦ 𐍈 𝔘𝔫𝔦 𠮷野家"""
 _EMOJI = (
     "👍🏽 👩\u200d👩\u200d👧\u200d👦 🏳\ufe0f\u200d🌈 🇩🇪🇯🇵 ☺\ufe0f ☺ 1\ufe0f⃣ 🧑🏿\u200d🚀 ❤\ufe0f\u200d🔥 "
-    "e\u0301 é A\u030a Å o\u0302\u0323 ộ \u1112\u1161\u11ab 한 Z\u0351\u036b\u0343\u0332 \u200b\u200d\u2060\ufeff\u00ad "
+    "e\u0301 é A\u030a Å o\u0302\u0323 ộ \u1112\u1161\u11ab 한 Z\u0351\u036b\u0343\u0332 "
+    "\u200b\u200d\u2060\ufeff\u00ad "
     "\u202eabc\u202c"
 )
 _SPACES = [" " * n + "x" + "\t" * n + "\n" * n + "y" for n in (1, 2, 3, 4, 7, 8, 15, 16, 17, 33, 64, 130)]
