@@ -53,7 +53,8 @@ class SimWorker:
         self.rng = rng
         self.wall = wall
         self.started_at = wall()
-        self.fingerprint = f"vllm-{VERSION}-{rng.getrandbits(32):08x}"
+        ranks = f"dp{settings.data_parallel_size}-" if settings.data_parallel_size > 1 else ""
+        self.fingerprint = f"vllm-{VERSION}-{ranks}{rng.getrandbits(32):08x}"
         self.reader = Reader(
             tokenizer,
             settings.models,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from grove_dp.sim.publisher import EventSettings
 from grove_dp.sim.worker import SimWorkers
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "vllm_http"
@@ -30,20 +31,23 @@ SCALEOUT = {
     "enable_per_request_metrics": True,
     "enable_request_id_headers": True,
     "enable_auto_tool_choice": True,
+    "server_dev_mode": True,
+    "lora_modules": (("tiny-lora", "/srv/lora"),),
+}
+TOPICS = {
+    "base": "kv@127.0.0.1:8101@tiny-llama",
+    "scaleout": "kv@127.0.0.1:8102@tiny-llama",
+    "dp2": "kv@127.0.0.1:8106@tiny-llama",
 }
 
-# Paths the simulator has not: event publishing, adapters, development and scale-out endpoints.
+# Paths the simulator has not: development and scale-out endpoints.
 OTHER_PATHS = {
-    "base/get_kv_event_sources",
-    *(
-        f"scaleout/{name}"
-        for name in (
-            "abort_requests chat_lora generate generate_stream generate_text get_is_sleeping "
-            "get_kv_event_sources "
-            "get_server_info_json get_server_info_text get_v1_models_lora is_paused is_paused_after pause "
-            "render_chat render_completion reset_prefix_cache resume"
-        ).split()
-    ),
+    f"scaleout/{name}"
+    for name in (
+        "abort_requests generate generate_stream generate_text get_is_sleeping "
+        "get_server_info_json get_server_info_text is_paused is_paused_after pause "
+        "render_chat render_completion resume"
+    ).split()
 }
 # The recorded model was cut off in the middle of a forced form, or met a stop word by chance: other lengths.
 OTHER_LENGTH = {
@@ -61,8 +65,9 @@ MASKS = [
     (re.compile(rb"^x-request-id: [0-9a-f]{32}", re.MULTILINE), b"x-request-id: *"),
     (re.compile(rb"\b(chatcmpl-tool|chatcmpl|cmpl|modelperm|resp_|msg_)-?[0-9a-f]{16}\b"), rb"\1-*"),
     (re.compile(rb'"created(_at)?":\d+'), rb'"created\1":0'),
-    (re.compile(rb"vllm-0\.32\.0-[0-9a-f]{8}"), b"vllm-0.32.0-*"),
+    (re.compile(rb"vllm-0\.32\.0-(dp2-)?[0-9a-f]{8}"), rb"vllm-0.32.0-\1*"),
     (re.compile(rb'"root":' + STRING), b'"root":"*"'),
+    (re.compile(rb'"((?:replay_)?endpoint)":"tcp://[^"]+"'), rb'"\1":"tcp://*"'),
     (re.compile(rb'"(\w+_ms|tokens_per_second)":[0-9.e+-]+'), rb'"\1":0.0'),
     (re.compile(rb'"(content|text|delta|token)":"(?:[^"\\]|\\.)+"'), rb'"\1":"*"'),
     (re.compile(rb'"decoded_token":' + STRING), b'"decoded_token":"*"'),
@@ -127,7 +132,12 @@ def names_in(*folders: str) -> list[str]:
 
 
 def settings_of(name: str) -> dict[str, object]:
-    return {**COMMON, **SCALEOUT} if name.startswith("scaleout/") else COMMON
+    folder = name.partition("/")[0]
+    own = {"scaleout": SCALEOUT, "dp2": {"data_parallel_size": 2}}.get(folder, {})
+    events = EventSettings(
+        endpoint="tcp://127.0.0.1:0", replay_endpoint="tcp://127.0.0.1:0", topic=TOPICS[folder]
+    )
+    return {**COMMON, **own, "kv_events": events}
 
 
 def by_choice(parts: list[bytes]) -> list[bytes]:
@@ -150,7 +160,7 @@ def merged(parts: list[bytes]) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("name", names_in("base", "scaleout"))
+@pytest.mark.parametrize("name", names_in("base", "scaleout", "dp2"))
 async def test_answers_as_recorded(name: str) -> None:
     request, response = recorded(name)
     async with SimWorkers(1, **settings_of(name)) as workers:

@@ -70,6 +70,15 @@ async def test_sigterm_ends_a_stream_as_vllm_does(timeout: str, ending: bytes) -
         (["--profile", "abacus"], 2, "llama-8b-h100"),
         (["--tokenizer", "/nowhere"], 2, "tokenizer.json"),
         (["--num-gpu-blocks", "8"], 2, "--num-gpu-blocks"),
+        (["--kv-events-endpoint", "localhost"], 2, "tcp://HOST:PORT"),
+        (["--kv-events-endpoint", "tcp://127.0.0.1:0", "--kv-events-format", "0.8"], 2, "from 0.9 on"),
+        (
+            ["--kv-events-endpoint", "tcp://127.0.0.1:0", "--prefix-caching-hash-algo", "md5"],
+            2,
+            "sha256_cbor",
+        ),
+        (["--kv-replay-endpoint", "tcp://127.0.0.1:0"], 2, "--kv-events-endpoint"),
+        (["--lora-modules", "nameless"], 2, "NAME=PATH"),
     ],
 )
 async def test_wrong_settings_are_named_with_the_remedy(words: list[str], code: int, said: str) -> None:
