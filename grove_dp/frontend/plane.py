@@ -26,6 +26,9 @@ __all__ = ["Booked", "DataPlane", "NestedLoop", "table_settings"]
 
 COALESCE_S = 0.003
 REAP_S = 0.2
+TOKENS_WAIT_S = 0.005  # a request waits this long for its token ids,
+TOKENS_WAIT_64K_S = 0.001  # this much longer for each 64 KiB of its body,
+TOKENS_JOBS = 1024  # unless more than these wait already
 
 _log = logging.getLogger(__name__)
 
@@ -146,6 +149,9 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "queue_wait_s": s.queue.wait_s,
         "no_worker_s": s.queue.no_worker_s,
         "queue_length": s.queue.length,
+        "tokens_wait_s": TOKENS_WAIT_S,
+        "tokens_wait_64k_s": TOKENS_WAIT_64K_S,
+        "tokens_jobs": TOKENS_JOBS,
         **msgspec.structs.asdict(s.limits),
         "attempts": s.retry.attempts,
         "budget_ratio": s.retry.budget_ratio,

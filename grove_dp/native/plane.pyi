@@ -21,6 +21,7 @@ class ModelRow(NamedTuple):
     name: str
     workers: Sequence[int]  # indices into the rows of this table
     body: bytes  # its JSON object, for GET /v1/models/NAME
+    exact: bool = False  # somebody takes jobs for it; its requests wait for their token ids
 
 class Book(NamedTuple):
     """One worker's book. Counts since the slot was taken."""
@@ -43,6 +44,23 @@ class Histogram(NamedTuple):
     sum_s: float
     bounds_s: Sequence[float]  # upper bounds of the buckets that hold something
     counts: Sequence[int]  # not cumulative
+
+class Job:
+    """A request that waits for its token ids: from Plane.take_job(), given back once.
+
+    A job that is forgotten is declined. The calls may come from any thread.
+    """
+
+    endpoint: str  # as in the records: chat, completions
+    model: str  # the name asked for, cut to 40 bytes
+    body: bytes  # as the client sent it
+    @property
+    def gone(self) -> bool:
+        """Nobody waits for it any more (client gone, deadline over): decline it without work."""
+    def answer(self, chain: Any, prompt_tokens: int) -> None:
+        """chain: contiguous uint64, the hash of each full block of the prompt, in order."""
+    def decline(self) -> None:
+        """The prompt cannot be turned into tokens: the request goes on without."""
 
 class Plane:
     """Sockets and threads of the data plane. Not thread safe itself: one control thread owns it.
@@ -71,6 +89,10 @@ class Plane:
         """Stop accepting; answers say Connection: close; idle connections close."""
     def cut(self) -> None:
         """End everything in flight with a well-formed error (reason ShuttingDown)."""
+    def take_job(self, timeout_s: float) -> Job | None:
+        """The oldest job; None after the time-out or once jobs are closed. From any thread, no GIL held."""
+    def close_jobs(self) -> None:
+        """Wake everybody in take_job(): no job comes any more. Join them before close()."""
     def close(self) -> None:
         """Stop and join the threads (GIL released), close every socket. Idempotent."""
     def book(self, slot: int) -> Book: ...
@@ -93,8 +115,9 @@ class Plane:
 
 # Keys of `settings` for publish():
 #   seconds: head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s
-#            upstream_idle_s queue_wait_s no_worker_s open_s max_open_s
+#            upstream_idle_s queue_wait_s no_worker_s tokens_wait_s tokens_wait_64k_s open_s max_open_s
 #   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
+#            tokens_jobs
 #   floats:  budget_ratio budget_burst budget_per_s
 #   str:     policy (one of POLICIES) session_header
 #   bools:   half_close_allow expose_headers inject_usage records

@@ -1,134 +1,18 @@
-"""The C data plane as control sees it: tables in, counters out. The contract is plane.pyi."""
+"""The C data plane as control sees it: tables in, counters out, jobs to whoever has a tokenizer.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+The contract is plane.pyi, what C offers is plane.pxd.
+"""
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+
+cimport cython
 
 import ipaddress
 import os
 import socket
 from collections import namedtuple
-
-cdef extern from "gdp/meter.h" nogil:
-    enum: GDP_HIST_BUCKETS
-    ctypedef struct gdp_hist:
-        uint64_t count
-        uint64_t sum_ns
-        uint64_t bucket[513]
-    double gdp_hist_bound(unsigned i)
-
-cdef extern from "gdp/load.h" nogil:
-    enum: GDP_SLOTS_MAX, GDP_ID_MAX
-    ctypedef struct gdp_worker:
-        uint32_t slot
-        uint32_t max_inflight
-        uint64_t key
-        uint8_t state
-        uint8_t family
-        uint16_t port
-        uint8_t ip[16]
-        uint8_t id_len
-        uint8_t authority_len
-        char id[96]
-        char authority[96]
-    ctypedef struct gdp_book:
-        uint32_t inflight
-        uint32_t failures
-        uint8_t circuit
-        bint probing
-        uint64_t open_until_ns
-        uint64_t placed
-        uint64_t ok
-        uint64_t failed
-        uint64_t ejected
-        uint64_t prompt_tokens
-        uint64_t cached_tokens
-        uint64_t output_tokens
-    ctypedef struct gdp_circuit_rule:
-        uint32_t failures_max
-        uint64_t open_ns
-        uint64_t max_open_ns
-    ctypedef struct gdp_books:
-        pass
-    void gdp_book_copy(gdp_books *b, uint32_t slot, gdp_book *out)
-    void gdp_book_reset(gdp_books *b, uint32_t slot)
-    void gdp_book_close_circuit(gdp_books *b, uint32_t slot)
-    uint64_t gdp_hash(const void *data, size_t n, uint64_t seed)
-
-cdef extern from "gdp/plane.h" nogil:
-    enum: GDP_ENDPOINTS, GDP_REASONS, GDP_ASK_CLOSE_LISTENERS, GDP_ASK_CUT
-    ctypedef struct gdp_plane:
-        pass
-    ctypedef struct gdp_table:
-        pass
-    ctypedef struct gdp_settings:
-        uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns
-        uint64_t idle_ns, hold_max_ns, upstream_idle_ns, queue_wait_ns, no_worker_ns
-        uint64_t body_bytes, buffered_bytes
-        uint32_t head_bytes, headers, connections, queue_length, attempts
-        double budget_ratio, budget_burst, budget_per_s
-        gdp_circuit_rule circuit
-        uint8_t policy
-        bint half_close_allow, expose_headers, inject_usage, records
-        char session_header[64]
-    ctypedef struct gdp_counters:
-        uint64_t ended[10][64]
-        uint64_t status[600]
-        uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing
-        uint64_t prompt_tokens, cached_tokens, output_tokens
-        uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued
-        uint64_t records_lost
-        uint64_t connections, exchanges, waiting, buffered_bytes, upstreams
-    ctypedef struct gdp_record:
-        uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns
-        int64_t prompt_tokens, cached_tokens, output_tokens
-        uint64_t request_bytes, answer_bytes
-        uint32_t slot, events
-        uint16_t status
-        uint8_t reason, endpoint, retries, stream
-        char id[40]
-        char model[40]
-    ctypedef struct gdp_sight:
-        uint64_t age_ns, phase_age_ns
-        uint32_t slot, events, buffered
-        uint8_t phase, endpoint, stream, retries, thread
-        char id[40]
-        char model[40]
-        char peer[48]
-    ctypedef enum gdp_hist_id:
-        GDP_HIST_TTFT
-    gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models)
-    int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w)
-    int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t n, const uint32_t *workers,
-                        uint32_t count, const char *body, size_t body_len)
-    int gdp_table_list(gdp_table *t, const char *body, size_t n)
-    int gdp_table_version(gdp_table *t, const char *body, size_t n)
-    void gdp_table_free(gdp_table *t)
-    gdp_plane *gdp_plane_new(uint32_t threads, uint64_t seed)
-    int gdp_plane_listen(gdp_plane *p, const char *ip, uint16_t port, uint16_t *bound)
-    void gdp_plane_publish(gdp_plane *p, gdp_table *t)
-    int gdp_plane_start(gdp_plane *p)
-    int gdp_plane_fd(gdp_plane *p)
-    int gdp_plane_wait_ms(gdp_plane *p)
-    void gdp_plane_step(gdp_plane *p)
-    gdp_books *gdp_plane_books(gdp_plane *p)
-    void gdp_plane_ask(gdp_plane *p, uint32_t asks)
-    void gdp_plane_free(gdp_plane *p)
-    const char *gdp_reason_name(int r)
-    const char *gdp_endpoint_name(int e)
-    const char *gdp_phase_name(uint8_t phase)
-    void gdp_plane_counters(gdp_plane *p, gdp_counters *out)
-    void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out)
-    size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t most)
-    size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t most, int timeout_ms, size_t *total,
-                          unsigned *missed)
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *t)
-    enum: CLOCK_MONOTONIC
 
 POLICIES = ("round_robin", "random", "least_load", "session")
 STATES = ("starting", "ready", "unhealthy", "draining", "refusing")
@@ -137,7 +21,7 @@ HISTOGRAMS = ("ttft", "gap", "duration", "queue", "connect")
 SLOTS_MAX = GDP_SLOTS_MAX
 
 WorkerRow = namedtuple("WorkerRow", "slot id authority ip port state max_inflight")
-ModelRow = namedtuple("ModelRow", "name workers body")
+ModelRow = namedtuple("ModelRow", "name workers body exact", defaults=(False,))
 Book = namedtuple(
     "Book",
     "inflight failures circuit probing open_for_s placed ok failed ejected "
@@ -147,12 +31,12 @@ Histogram = namedtuple("Histogram", "total sum_s bounds_s counts")
 
 _TIMES = frozenset(
     "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s "
-    "upstream_idle_s queue_wait_s no_worker_s open_s max_open_s".split()
+    "upstream_idle_s queue_wait_s no_worker_s tokens_wait_s tokens_wait_64k_s open_s max_open_s".split()
 )
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
     "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage"
-    " records".split()
+    " records tokens_jobs".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
 
@@ -178,6 +62,9 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     s.idle_ns, s.hold_max_ns = _ns(settings, "idle_s"), _ns(settings, "hold_max_s")
     s.upstream_idle_ns = _ns(settings, "upstream_idle_s")
     s.queue_wait_ns, s.no_worker_ns = _ns(settings, "queue_wait_s"), _ns(settings, "no_worker_s")
+    s.tokens_wait_ns = _ns(settings, "tokens_wait_s")
+    s.tokens_wait_64k_ns = _ns(settings, "tokens_wait_64k_s")
+    s.tokens_jobs = settings["tokens_jobs"]
     s.circuit.open_ns, s.circuit.max_open_ns = _ns(settings, "open_s"), _ns(settings, "max_open_s")
     s.circuit.failures_max = settings["failures"]
     s.body_bytes, s.buffered_bytes = settings["body_bytes"], settings["buffered_bytes"]
@@ -236,7 +123,44 @@ cdef int _add_model(gdp_table *t, uint32_t i, row) except -1:
         raise MemoryError
     if result < 0:
         raise ValueError(f"model {row.name}: a worker index is outside the table")
+    if row.exact:
+        gdp_table_model_exact(t, i)
     return 0
+
+
+@cython.no_gc_clear  # __dealloc__ needs the plane
+cdef class Job:
+    """A request that waits for its token ids. Given back once, at the latest when it is forgotten."""
+
+    cdef Plane _plane
+    cdef gdp_job *_j
+    cdef readonly str endpoint
+    cdef readonly str model
+    cdef readonly bytes body
+
+    @property
+    def gone(self):
+        return self._j is NULL or gdp_job_look(self._j).gone
+
+    def answer(self, const uint64_t[::1] chain not None, uint32_t prompt_tokens):
+        cdef uint64_t none = 0
+        self._give(&chain[0] if chain.shape[0] else &none, <uint32_t> chain.shape[0], prompt_tokens)
+
+    def decline(self):
+        self._give(NULL, 0, 0)
+
+    cdef _give(self, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens):
+        cdef gdp_job *j = self._j
+        if j is NULL:
+            raise ValueError("this job was given back already")
+        self._j = NULL
+        self._plane._jobs_out -= 1
+        gdp_plane_give_job(self._plane._p, j, chain, n, prompt_tokens)
+
+    def __dealloc__(self):
+        if self._j is not NULL:
+            self._plane._jobs_out -= 1
+            gdp_plane_give_job(self._plane._p, self._j, NULL, 0, 0)
 
 
 cdef class Plane:
@@ -244,6 +168,7 @@ cdef class Plane:
 
     cdef gdp_plane *_p
     cdef bint _nested
+    cdef int _jobs_out, _takers  # guarded by the GIL
 
     def __cinit__(self, unsigned int threads, uint64_t seed=0):
         if threads > 64:
@@ -318,8 +243,35 @@ cdef class Plane:
     def cut(self):
         gdp_plane_ask(self._open(), GDP_ASK_CUT)
 
+    def take_job(self, double timeout_s):
+        cdef gdp_plane *p = self._open()
+        cdef int timeout_ms = <int> (timeout_s * 1000)
+        cdef gdp_job *j
+        self._takers += 1
+        with nogil:
+            j = gdp_plane_take_job(p, timeout_ms)
+        self._takers -= 1
+        if j is NULL:
+            return None
+        self._jobs_out += 1
+        cdef gdp_job_view v = gdp_job_look(j)
+        cdef Job job = Job.__new__(Job)
+        job._plane, job._j = self, j
+        job.endpoint = gdp_endpoint_name(v.endpoint).decode()
+        job.model = v.model[:v.model_len].decode("utf-8", "replace")
+        job.body = v.body[:v.body_len]
+        return job
+
+    def close_jobs(self):
+        gdp_plane_close_jobs(self._open())
+
     def close(self):
         cdef gdp_plane *p = self._p
+        if self._jobs_out or self._takers:
+            raise RuntimeError(
+                f"{self._jobs_out} jobs are out and {self._takers} threads wait for one: "
+                "call close_jobs() and join the token threads before close()"
+            )
         self._p = NULL
         if p is not NULL:
             with nogil:
@@ -417,6 +369,10 @@ cdef dict _counters(gdp_counters *c):
         "upstream_stale": c.upstream_stale,
         "queued": c.queued,
         "records_lost": c.records_lost,
+        "tokens_exact": c.tokens_exact,
+        "tokens_declined": c.tokens_declined,
+        "tokens_late": c.tokens_late,
+        "tokens_skipped": c.tokens_skipped,
         "connections": c.connections,
         "exchanges": c.exchanges,
         "waiting": c.waiting,
