@@ -98,7 +98,7 @@ class Audit:
     def connected(self) -> None:
         """A new subscription is up; nothing of an older one will come any more."""
         self._forget_connection()
-        self._attempts = 0
+        self._phase, self._attempts = "flowing", 0
         if self._owes_clear or not self._replayable:
             self._start_without_replay()
         else:
@@ -121,7 +121,7 @@ class Audit:
             self._ask()
             return
         self.cold = self.cold or "NoReplay"
-        self._phase, self.wish, self.next = "flowing", None, None
+        self._phase, self.next = "flowing", None
 
     # ---------------------------------------------------------------- live batches
 
@@ -225,10 +225,8 @@ class Audit:
                 return self._restarted_replay()
             self._reached = seq + 1
             return True
-        else:  # its memory begins behind our last batch: a hole that nobody can fill
-            if not self._give_up("ReplayTruncated", seq):
-                return False
-            self._phase = "replaying"
+        elif not self._give_up("ReplayTruncated", seq):  # its memory begins behind our last batch
+            return False
         return self._take_reply(seq, payload)
 
     def _take_reply(self, seq: int, payload: bytes) -> bool:
@@ -299,7 +297,7 @@ class Audit:
         self._attempts = 0
         if not self._clear():
             return False
-        self._phase, self.wish, self.next = "flowing", None, seq
+        self.next = seq
         return True
 
     def _clear(self, restarted: bool = False) -> bool:
