@@ -1,0 +1,119 @@
+/* fit.c -- see gdp/cost.h: rates learnt online, by recursive least squares that garbage cannot carry away.
+ *
+ * Prompts take 10 ms or 10 s, so errors are relative: each observation is divided by its prediction. Three walls stand
+ * between a bad observation and the rates: it is refused when absurd, its error is clipped at CLIP times the usual one,
+ * and theta is kept in [low, high]. Forgetting stops where nothing new is seen (else P grows without bound and the next
+ * observation is believed blindly). */
+#include <math.h>
+
+#include "gdp/cost.h"
+
+#define FORGET 0.998    /* an observation counts half after 350 more */
+#define CLIP 4.0
+#define ERROR_PRIOR 0.5 /* relative error before anything was seen */
+#define TRUST 100.0     /* prior covariance = TRUST theta^2: ten observations outweigh the prior */
+#define SECONDS_MAX 1e4
+#define OUTPUT_PRIOR 256.0
+
+static void fit_init(gdp_fit *f, const double prior[GDP_FIT_TERMS])
+{
+    *f = (gdp_fit){.error = ERROR_PRIOR};
+    for (int i = 0; i < GDP_FIT_TERMS; i++) {
+        f->theta[i] = prior[i];
+        f->low[i] = prior[i] * 1e-3;
+        f->high[i] = prior[i] * 1e3;
+        f->p[i][i] = TRUST * prior[i] * prior[i];
+    }
+}
+
+static double dot(const double *a, const double *b)
+{
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+}
+
+/* P lost its meaning (rounding) or outgrew the prior: back to the prior's spread, theta stays. */
+static void keep_covariance_sane(gdp_fit *f)
+{
+    for (int i = 0; i < GDP_FIT_TERMS; i++)
+        if (!(f->p[i][i] > 0) || !isfinite(f->p[i][i])) {
+            for (int k = 0; k < GDP_FIT_TERMS; k++)
+                for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[k][j] = k == j ? TRUST * f->theta[k] * f->theta[k] : 0;
+            return;
+        }
+}
+
+static bool may_forget(const gdp_fit *f)
+{
+    for (int i = 0; i < GDP_FIT_TERMS; i++)
+        if (f->p[i][i] > TRUST * f->theta[i] * f->theta[i]) return false;
+    return true;
+}
+
+static int fit_learn(gdp_fit *f, const double raw[GDP_FIT_TERMS], double seconds)
+{
+    bool sane = isfinite(seconds) && seconds > 0 && seconds < SECONDS_MAX;
+    for (int i = 0; i < GDP_FIT_TERMS; i++) sane = sane && isfinite(raw[i]) && raw[i] >= 0 && raw[i] < 1e9;
+    double predicted = sane ? dot(f->theta, raw) : 0;
+    if (!sane || !(predicted > 0)) {
+        f->refused++;
+        return GDP_BAD;
+    }
+    double x[GDP_FIT_TERMS], px[GDP_FIT_TERMS];
+    for (int i = 0; i < GDP_FIT_TERMS; i++) x[i] = raw[i] / predicted;
+    double error = seconds / predicted - 1, wide = CLIP * f->error;
+    f->error += 0.02 * (fmin(fabs(error), 2 * wide) - f->error);
+    if (f->error < 0.01) f->error = 0.01;
+    error = fmax(-wide, fmin(wide, error));
+    for (int i = 0; i < GDP_FIT_TERMS; i++) px[i] = dot(f->p[i], x);
+    double keep = may_forget(f) ? FORGET : 1, scale = 1 / (keep + dot(px, x));
+    for (int i = 0; i < GDP_FIT_TERMS; i++) {
+        f->theta[i] = fmax(f->low[i], fmin(f->high[i], f->theta[i] + scale * px[i] * error));
+        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = (f->p[i][j] - scale * px[i] * px[j]) / keep;
+    }
+    keep_covariance_sane(f);
+    f->n++;
+    return 0;
+}
+
+/* The priors are those of a middling card. With them 256 tokens of output make a resident token weigh a fifth of one to
+ * be computed: the weights of the usual block formula. */
+void gdp_rates_init(gdp_rates *r)
+{
+    static const double prefill[GDP_FIT_TERMS] = {0.005, 0.050, 0.0015}, step[GDP_FIT_TERMS] = {0.008, 0.0005, 0.004};
+    *r = (gdp_rates){.output_tokens = OUTPUT_PRIOR};
+    fit_init(&r->prefill, prefill);
+    fit_init(&r->step, step);
+}
+
+int gdp_rates_prefill(gdp_rates *r, double uncached, double attention, double prompts, double seconds)
+{
+    const double x[GDP_FIT_TERMS] = {prompts, uncached / 1e3, attention / 1e6};
+    return fit_learn(&r->prefill, x, seconds);
+}
+
+int gdp_rates_step(gdp_rates *r, double running, double context, double seconds)
+{
+    const double x[GDP_FIT_TERMS] = {1, running / 10, context / 1e5};
+    return fit_learn(&r->step, x, seconds);
+}
+
+int gdp_rates_output(gdp_rates *r, double tokens)
+{
+    if (!isfinite(tokens) || tokens < 0 || tokens > 1e7) return GDP_BAD;
+    r->n_output++;
+    double weight = r->n_output < 256 ? 1.0 / (double)r->n_output : 1.0 / 256;
+    r->output_tokens += weight * (tokens - r->output_tokens);
+    return 0;
+}
+
+double gdp_prefill_s(const gdp_rates *r, double uncached, double cached)
+{
+    const double *f = r->prefill.theta;
+    return f[0] + f[1] * uncached / 1e3 + f[2] * uncached * (cached + uncached / 2) / 1e6;
+}
+
+double gdp_step_s(const gdp_rates *r, double running, double context)
+{
+    const double *s = r->step.theta;
+    return s[0] + s[1] * running / 10 + s[2] * context / 1e5;
+}
