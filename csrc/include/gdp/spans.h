@@ -1,0 +1,30 @@
+/* spans.h -- where the parts of a JSON object or array stand, without looking into them.
+ *
+ *     {"model":"m","messages":[{"role":"user","content":"..."},{...}],"tools":[...]}
+ *      ^^^^^^^ ^^^ ^^^^^^^^^^ ^-- value -------------------- ... --^      fields: key and value of each
+ *                             ^-- item ----------------------^^---^       items of an array
+ *
+ * A conversation comes again and again, each time a message longer. Who has seen its messages before knows them by the
+ * bytes they were sent as, and need not parse them (tokens/memo.py). So this splits, and promises little: strings end,
+ * brackets balance (by number, kinds are not compared), commas and colons are where they belong at this level. What
+ * stands inside is checked by who parses it. Depth does not matter: nothing recurses.
+ *
+ * Speed is that of gdp_scan_string: 128 KiB of messages in about 12 us. */
+#ifndef GDP_SPANS_H
+#define GDP_SPANS_H
+
+#include "gdp/base.h"
+
+typedef struct {
+    gdp_span key;   /* between the quotes, as written: may hold escapes */
+    gdp_span value; /* as written */
+} gdp_field;
+
+/* Fields of the object that `json` is (blanks around it are allowed), in their order, duplicates too. The number of
+ * fields, GDP_BAD, or GDP_NOMEM when there are more than max. len < 2^32. */
+int64_t gdp_json_fields(const char *json, size_t len, gdp_field *out, size_t max);
+
+/* Items of the array that `json` is, likewise. */
+int64_t gdp_json_items(const char *json, size_t len, gdp_span *out, size_t max);
+
+#endif

@@ -1,0 +1,115 @@
+"""Twin of `grove_dp.native.spans`: a regular expression finds strings, brackets are counted."""
+
+import re
+
+__all__ = ["fields", "hash64", "items"]
+
+_K0, _K1, _MASK = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 2**64 - 1
+_STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"')
+_WORD = re.compile(rb'[^,\]} \t\r\n":\[{]+')
+_BLANKS = re.compile(rb"[ \t\r\n]*")
+
+_FIELDS_MAX, _ITEMS_MAX = 256, 65536
+
+
+class _Bad(Exception):
+    pass
+
+
+def hash64(data: bytes, seed: int = 0) -> int:
+    """The core's multiply-fold hash."""
+    h = seed ^ _fold(len(data) ^ _K0, _K1)
+    whole = len(data) // 8 * 8
+    for at in range(0, whole, 8):
+        h = (_fold(h ^ int.from_bytes(data[at : at + 8], "little"), _K0) + _K1) & _MASK
+    return _fold(h ^ int.from_bytes(data[whole:], "little") ^ _K1, _K0 ^ h >> 29)
+
+
+def _fold(a: int, b: int) -> int:
+    product = a * b
+    return (product ^ product >> 64) & _MASK
+
+
+def fields(data: bytes) -> dict[bytes, tuple[int, int]] | None:
+    """{key: (start, end) of its value}, or None."""
+    found: list[tuple[bytes, tuple[int, int]]] = []
+
+    def field(at: int) -> int:
+        key = _STRING.match(data, _blanks(data, at))
+        if key is None:
+            raise _Bad
+        start = _blanks(data, _expect(data, key.end(), b":"))
+        end = _value(data, start)
+        found.append((key[0][1:-1], (start, end)))
+        return end
+
+    return dict(found) if _split(data, b"{}", field) and len(found) <= _FIELDS_MAX else None
+
+
+def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, int]], list[int]] | None:
+    """Spans of the items and the keys that chain over them, or None."""
+    part = data[start:end]
+    spans: list[tuple[int, int]] = []
+
+    def item(at: int) -> int:
+        at = _blanks(part, at)
+        stop = _value(part, at)
+        spans.append((start + at, start + stop))
+        return stop
+
+    if not _split(part, b"[]", item) or len(spans) > _ITEMS_MAX:
+        return None
+    keys = [key := hash64(data[a:b], key) for a, b in spans]
+    return spans, keys
+
+
+def _split(data: bytes, brackets: bytes, take) -> bool:  # type: ignore[no-untyped-def]
+    opened, closed = brackets[:1], brackets[1:]
+    try:
+        at = _expect(data, 0, opened)
+        if data[_blanks(data, at) :][:1] == closed:
+            at = _expect(data, at, closed)
+        else:
+            at = take(at)
+            while data[_blanks(data, at) :][:1] == b",":
+                at = take(_expect(data, at, b","))
+            at = _expect(data, at, closed)
+    except _Bad:
+        return False
+    return _blanks(data, at) == len(data)
+
+
+def _blanks(data: bytes, at: int) -> int:
+    found = _BLANKS.match(data, at)
+    return found.end() if found else at
+
+
+def _expect(data: bytes, at: int, wanted: bytes) -> int:
+    at = _blanks(data, at)
+    if data[at : at + 1] != wanted:
+        raise _Bad
+    return at + 1
+
+
+def _value(data: bytes, at: int) -> int:
+    """Where the value that starts at *at* ends."""
+    first = data[at : at + 1]
+    if first not in (b"{", b"["):
+        found = (_STRING if first == b'"' else _WORD).match(data, at)
+        if found is None:
+            raise _Bad
+        return found.end()
+    depth = 0
+    while at < len(data):
+        first = data[at : at + 1]
+        if first == b'"':
+            found = _STRING.match(data, at)
+            if found is None:
+                raise _Bad
+            at = found.end()
+            continue
+        depth += (first in (b"{", b"[")) - (first in (b"}", b"]"))
+        at += 1
+        if depth == 0:
+            return at
+    raise _Bad

@@ -1,0 +1,69 @@
+"""One level of JSON split into spans, and keys that name the messages so far: the shell of csrc/wire/spans.c."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+cdef extern from "gdp/spans.h" nogil:
+    ctypedef struct gdp_span:
+        uint32_t off
+        uint32_t len
+    ctypedef struct gdp_field:
+        gdp_span key, value
+    int64_t gdp_json_fields(const char *, size_t, gdp_field *, size_t)
+    int64_t gdp_json_items(const char *, size_t, gdp_span *, size_t)
+
+cdef extern from "gdp/load.h" nogil:
+    uint64_t gdp_hash(const void *, size_t, uint64_t)
+
+cdef enum:
+    FIELDS_MAX = 256
+    ITEMS_MAX = 65536
+
+
+def hash64(const unsigned char[::1] data, uint64_t seed=0):
+    """The core's hash of bytes."""
+    return gdp_hash(&data[0] if data.shape[0] else NULL, data.shape[0], seed)
+
+
+def fields(bytes data):
+    """{key: (start, end) of its value} of the object *data*, the last of equal keys; keys as written. None when it
+    is no object, or has more than 256 keys."""
+    cdef gdp_field found[FIELDS_MAX]
+    cdef const char *p = data
+    cdef int64_t n = gdp_json_fields(p, len(data), found, FIELDS_MAX), i
+    if n < 0:
+        return None
+    told = {}
+    for i in range(n):
+        key, value = found[i].key, found[i].value
+        told[p[key.off:key.off + key.len]] = (value.off, value.off + value.len)
+    return told
+
+
+def items(bytes data, size_t start, size_t end, uint64_t key):
+    """The items of the array data[start:end]: [(start, end)] in *data*, and keys: keys[0] is hash64(item 0, *key*),
+    keys[i] is hash64(item i, keys[i - 1]). None when it is no array, or has more than 65,536 items."""
+    if not start <= end <= <size_t>len(data):
+        raise ValueError(f"no part of {len(data)} bytes: {start}..{end}")
+    cdef const char *p = data
+    cdef size_t room = min((end - start) // 2 + 1, <size_t>ITEMS_MAX)
+    cdef gdp_span *found = <gdp_span *>malloc(room * sizeof(gdp_span))
+    if found is NULL:
+        raise MemoryError
+    cdef int64_t n, i
+    cdef size_t at
+    try:
+        with nogil:
+            n = gdp_json_items(p + start, end - start, found, room)
+        if n < 0:
+            return None
+        spans, keys = [], []
+        for i in range(n):
+            at = start + found[i].off
+            key = gdp_hash(p + at, found[i].len, key)
+            spans.append((at, at + found[i].len))
+            keys.append(key)
+        return spans, keys
+    finally:
+        free(found)

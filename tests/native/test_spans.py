@@ -1,0 +1,62 @@
+"""The native splitter against its plain twin, and against a JSON parser."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grove_dp.native import spans
+from grove_dp.native.plain import spans as plain
+
+from .mutation import mutated
+
+SAMPLES = [
+    b'{"model":"m","messages":[{"role":"user","content":"a \\"b\\" \\\\"}],"n":1, "tools" : null }',
+    b'[{"role":"user","content":"hi"},{"role":"assistant","content":null,"tool_calls":[{"id":"x"}]}]',
+    b' [1, "]", [[]], {"a":{}} ,null, -1.5e3, "\xc3\xa9\\u00e9"]\n',
+    b'{ "a\\u0062" : {"}":"]"} , "x":-1.5e3, "x" : true }',
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(mutated(SAMPLES))
+@settings(max_examples=500, deadline=None)
+def test_parts_are_found_where_the_twin_finds_them(data):
+    assert spans.fields(data) == plain.fields(data)
+    assert spans.items(data, 0, len(data), 7) == plain.items(data, 0, len(data), 7)
+
+
+@given(st.binary(max_size=100), st.integers(0, 2**64 - 1))
+def test_bytes_hash_as_in_the_twin(data, seed):
+    assert spans.hash64(data, seed) == plain.hash64(data, seed)
+
+
+@given(st.lists(VALUES, max_size=6), st.sampled_from([None, 1]))
+def test_the_items_of_an_array_are_its_values(values, indent):
+    written = b"x" + json.dumps(values, indent=indent).encode()
+    found, keys = spans.items(written, 1, len(written), 3)
+    assert [json.loads(written[a:b]) for a, b in found] == values
+    assert len(keys) == len(values)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), VALUES, max_size=6))
+def test_the_fields_of_an_object_are_its_values(values):
+    written = json.dumps(values).encode()
+    told = {key.decode(): json.loads(written[a:b]) for key, (a, b) in spans.fields(written).items()}
+    assert told == values
+
+
+def test_a_key_names_every_item_before_it():
+    one = spans.items(b'[{"a":1},{"b":2}]', 0, 17, 5)[1]
+    other = spans.items(b'[{"a":1}, {"b":2},{"c":3}]', 0, 26, 5)[1]
+    assert one == other[:2]
+    assert one != spans.items(b'[{"a":1},{"b":2}]', 0, 17, 6)[1]
+    assert one[1] != spans.items(b'[{"a":0},{"b":2}]', 0, 17, 5)[1][1]
+
+
+def test_an_array_of_too_many_items_is_refused():
+    assert spans.items(b"[" + b"1," * 70_000 + b"1]", 0, 140_003, 0) is None
