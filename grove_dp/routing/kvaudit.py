@@ -211,8 +211,11 @@ class Audit:
             self.duplicates += 1
             return True
         if seq > self._reached:
-            self.replay_ended("ReplayGap")
-            return False
+            if self._attempts < ATTEMPTS:
+                self._ask()
+                return False
+            if not self._give_up("ReplayGap", seq):
+                return False
         return self._take_reply(seq, payload)
 
     def _first_reply(self, seq: int, payload: bytes) -> bool:

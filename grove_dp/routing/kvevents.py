@@ -290,7 +290,9 @@ class Feed:
         self.audit.expire("Disconnected")
         self._follow_up()
 
-    def _received(self, messages: list[list[bytes]]) -> None:
+    def _received(self, messages: list[list[bytes]], ended: bool) -> None:
+        if ended:
+            return  # not all of one life, perhaps; a replay brings what counts
         live = self.audit.live
         for frames in messages:
             if len(frames) != 3 or len(frames[1]) != SEQ_BYTES:

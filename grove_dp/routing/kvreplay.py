@@ -68,7 +68,7 @@ class Replay:
         self._done()
 
     def _linked(self, up: bool) -> None:
-        if not up:
+        if not up and not self._tap.closed:
             self._end("ReplayDisconnected")
 
     def _late(self) -> None:
@@ -78,7 +78,7 @@ class Replay:
         else:
             self._timer = self._loop.call_at(due, self._late)
 
-    def _received(self, messages: list[list[bytes]]) -> None:
+    def _received(self, messages: list[list[bytes]], ended: bool) -> None:
         self._heard = self._loop.time()
         for frames in messages:
             if not 3 <= len(frames) <= 4 or len(frames[-2]) != SEQ_BYTES:

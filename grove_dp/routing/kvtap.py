@@ -24,14 +24,18 @@ _WATCHED: Final = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
 
 
 class Tap:
-    """One connecting socket. Everything runs in the loop; `close()` ends it."""
+    """One connecting socket. Everything runs in the loop; `close()` ends it.
+
+    *received* gets messages, and whether the connection ended while they were read; *linked*, whether there
+    is one. What comes after a connection that ended is for another Tap.
+    """
 
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
         kind: int,
         endpoint: str,
-        received: Callable[[list[list[bytes]]], None],
+        received: Callable[[list[list[bytes]], bool], None],
         linked: Callable[[bool], None],
         receive_max: int,
         topic: str | None = None,
@@ -87,8 +91,8 @@ class Tap:
             self._again = self._loop.call_soon(self._drain)
 
     def _drain(self) -> None:
-        """One batch. News of the connection count before it, although they are looked at after it: when one
-        says that a connection ended, what was read may be of the next one already."""
+        """One batch. News of the connection are read after it: when they say that it ended, what was read may
+        be of the next one already."""
         if self._again:
             self._again.cancel()
             self._again = None
@@ -100,14 +104,21 @@ class Tap:
             self._soon()
         except zmq.Again:
             pass
-        self._news()
-        if messages and not self.closed:
-            self._received(messages)
+        if self._broken():
+            self._received(messages, True)
+            self._linked(False)
+        elif messages:
+            self._received(messages, False)
 
-    def _news(self) -> None:
-        while not self.closed:
+    def _broken(self) -> bool:
+        """Read the news; True: a connection ended, whatever came after it."""
+        broken = False
+        while True:
             try:
-                frames = self._monitor.recv_multipart(zmq.NOBLOCK)
+                news = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
-                return
-            self._linked(parse_monitor_message(frames)["event"] == zmq.Event.HANDSHAKE_SUCCEEDED)
+                return broken
+            if news["event"] == zmq.Event.DISCONNECTED:
+                broken = True
+            elif not broken:
+                self._linked(True)
