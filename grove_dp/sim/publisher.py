@@ -7,7 +7,8 @@
 
 The sequence starts at 0 with each process; nothing else on the wire tells of a restart. Sockets live in the
 event loop: sending never blocks (PUB and ROUTER drop for peers that do not read), requests wake a reader.
-Unlike vLLM, the PUB socket always binds: a simulated worker is asked for its address, never told a router's.
+The first is an XPUB in truth, the same to subscribers, so that a test can wait until one is heard.
+Unlike vLLM, it always binds: a simulated worker is asked for its address, never told a router's.
 """
 
 from __future__ import annotations
@@ -60,24 +61,26 @@ class EventPublisher:
         self._lost_next: float = 0
         self.sequence = 0
         self.lost = 0
+        self.subscribers = 0
 
     def open(self) -> None:
         """Bind, with the sequence at 0 and nothing to replay; a port once chosen stays."""
-        self.sequence = self.lost = 0
+        self.sequence = self.lost = self.subscribers = 0
         self._lost_next = 0
         self._buffer.clear()
         self._context = context = zmq.Context()
         try:
-            self._pub = pub = context.socket(zmq.PUB)
+            self._pub = pub = context.socket(zmq.XPUB)
             pub.set_hwm(self._settings.hwm)
+            pub.setsockopt(zmq.XPUB_VERBOSER, 1)
             endpoint, replay = _bound(pub, self._settings.endpoint), self._settings.replay_endpoint
             if replay is not None:
                 self._router = router = context.socket(zmq.ROUTER)
                 if self._wire.replay_unbounded:
                     router.setsockopt(zmq.SNDHWM, 2 * (self._settings.buffer_steps + 1))
                 replay = _bound(router, replay)
-                asyncio.get_running_loop().add_reader(router.fileno(), self._answer)
-                self._answer()
+                _watch(router, self._answer)
+            _watch(pub, self._count)
         except BaseException:
             self.close()
             raise
@@ -87,8 +90,9 @@ class EventPublisher:
         """Let go of the sockets; returns when the ports are free."""
         if self._context is None:
             return
-        if self._router is not None and not self._router.closed:
-            asyncio.get_running_loop().remove_reader(self._router.fileno())
+        for socket in (self._pub, self._router):
+            if socket is not None and not socket.closed:
+                asyncio.get_running_loop().remove_reader(socket.fileno())
         self._context.destroy(linger=0)
         self._context = self._pub = self._router = None
 
@@ -126,8 +130,13 @@ class EventPublisher:
             "topic": self._settings.topic,
         }
 
+    def _count(self) -> None:
+        """Note who comes and goes."""
+        while self._pub is not None and self._pub.poll(0, zmq.POLLIN):
+            self.subscribers += 1 if self._pub.recv(zmq.NOBLOCK)[:1] == b"\x01" else -1
+
     def _answer(self) -> None:
-        """Serve every request that waits: the descriptor tells of the first only."""
+        """Serve every request that waits."""
         router = self._router
         while router is not None and router.poll(0, zmq.POLLIN):
             frames = router.recv_multipart(zmq.NOBLOCK)
@@ -140,6 +149,12 @@ class EventPublisher:
             if int.from_bytes(sequence, "big") >= start:
                 router.send_multipart((peer, b"", *topic, sequence, payload))
         router.send_multipart((peer, b"", *(b"" for _ in topic), _END, b""))
+
+
+def _watch(socket: zmq.Socket[bytes], read: Callable[[], None]) -> None:
+    """Call when something came in; the descriptor speaks once for all that waits, so ask now as well."""
+    asyncio.get_running_loop().add_reader(socket.fileno(), read)
+    read()
 
 
 def _bound(socket: zmq.Socket[bytes], endpoint: str) -> str:

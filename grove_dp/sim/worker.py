@@ -25,6 +25,7 @@ from grove_dp.sim.engine import Engine
 from grove_dp.sim.exchange import Exchange
 from grove_dp.sim.faults import Fault, FaultKind
 from grove_dp.sim.http import HttpServer, Reply, Request
+from grove_dp.sim.publisher import EventPublisher
 from grove_dp.sim.rank import Rank
 from grove_dp.sim.refusals import DEAD, DRAINING, OVERLOADED, UNEXPECTED, Refusal
 from grove_dp.sim.replies import Face
@@ -180,8 +181,7 @@ class SimWorker:
             "blocks_used": sum(pool.usable - pool.free for pool in pools),
             "blocks_usable": sum(pool.usable for pool in pools),
             "blocks_cached": sum(pool.cached for pool in pools),
-            "kv_batches": [rank.publisher.sequence for rank in self.ranks if rank.publisher is not None],
-            "kv_batches_lost": [rank.publisher.lost for rank in self.ranks if rank.publisher is not None],
+            "kv_events": [_state_of(rank.publisher) for rank in self.ranks if rank.publisher is not None],
             "engine": {name: sum(each[name] for each in totals) for name in totals[0]},
         }
 
@@ -293,6 +293,16 @@ class SimWorker:
         for rank in self.ranks:
             if rank.publisher is not None:
                 rank.publisher.lose_next(lost)
+
+
+def _state_of(publisher: EventPublisher) -> dict[str, Any]:
+    return {
+        "endpoint": publisher.facts["endpoint"],
+        "replay_endpoint": publisher.facts["replay_endpoint"],
+        "sequence": publisher.sequence,
+        "lost": publisher.lost,
+        "subscribers": publisher.subscribers,
+    }
 
 
 def _load_header(wanted: str, engine: Engine) -> dict[str, str]:

@@ -4,20 +4,16 @@ Only times are masked. What the recorded model answered is given to the simulate
 (`vllm_xargs.sim_answer_ids`), because generated blocks are announced like any others.
 """
 
-import asyncio
 import json
-import struct
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import zmq.asyncio
 
 from grove_dp.sim.publisher import EventSettings
 from grove_dp.sim.worker import SimWorkers
+from tests.sim.kv_feed import RECORDED, masked, recorded_frames, replayed
 
-RECORDED = Path(__file__).parent.parent / "fixtures" / "kv_scenarios"
 COMMON = {
     "profile": "tiny-cpu",
     "speed": 1000.0,
@@ -27,18 +23,6 @@ COMMON = {
     "server_dev_mode": True,
     "lora_modules": (("tiny-lora", "/tmp/vllmcpu/lora"),),  # where the recording had its adapter
 }
-
-
-def frames_of(name: str) -> list[list[bytes]]:
-    lines = (RECORDED / name).read_text().splitlines()
-    return [[bytes.fromhex(frame) for frame in json.loads(line)["frames_hex"]] for line in lines]
-
-
-def masked(frames: list[bytes]) -> tuple[bytes, int, bytes]:
-    """Topic, sequence, and the payload with its time set to 0."""
-    topic, sequence, payload = frames
-    assert payload[:2] == b"\x93\xcb"
-    return topic, int.from_bytes(sequence, "big"), payload[:2] + struct.pack(">d", 0.0) + payload[10:]
 
 
 def request_of(step: dict[str, Any]) -> dict[str, Any] | None:
@@ -61,7 +45,7 @@ def request_of(step: dict[str, Any]) -> dict[str, Any] | None:
 async def test_a_recorded_session_yields_the_recorded_events(
     name: str, blocks: int, algorithm: str, int_hashes: bool, resets_before: int
 ) -> None:
-    wanted = frames_of(f"events_0.32.0_{name}.jsonl")
+    wanted = recorded_frames(f"events_0.32.0_{name}.jsonl")
     steps = json.loads((RECORDED / f"scenario_0.32.0_{name}.json").read_text())
     events = EventSettings(
         endpoint="tcp://127.0.0.1:0",
@@ -84,19 +68,3 @@ async def test_a_recorded_session_yields_the_recorded_events(
     first = int.from_bytes(wanted[0][1], "big")
     topic_sequence_payload = [(topic, first + n, payload) for topic, n, payload in map(masked, got)]
     assert topic_sequence_payload == [masked(frames) for frames in wanted]
-
-
-async def replayed(endpoint: str) -> list[list[bytes]]:
-    """All batches that a replay from 0 returns, without the empty frame."""
-    context = zmq.asyncio.Context()
-    dealer = context.socket(zmq.DEALER)
-    try:
-        dealer.connect(endpoint)
-        await dealer.send_multipart([b"", bytes(8)])
-        found: list[list[bytes]] = []
-        async with asyncio.timeout(5):
-            while (frames := await dealer.recv_multipart())[-2] != b"\xff" * 8:
-                found.append(frames[1:])
-        return found
-    finally:
-        context.destroy(linger=0)
