@@ -11,7 +11,8 @@
  *
  * The whole payload is read before anything is handed on: a malformed one leaves nothing behind but the reason. Nothing
  * is allocated per event; hashes, tokens and keys of all events lie in arrays of the batch, which is used again for the
- * next payload and grows to `GDP_KV_MAX` times a payload's size at most. Strings are spans of the payload. */
+ * next payload. They grow with what was really read, never with what a length claims, and are given back when a payload
+ * of another order of magnitude follows. Strings are spans of the payload. Nothing recurses. */
 #ifndef GDP_KVWIRE_H
 #define GDP_KVWIRE_H
 
@@ -23,7 +24,7 @@ typedef struct {
     uint64_t lo, hi;
 } gdp_kv_hash;
 
-typedef enum { GDP_KV_STORED, GDP_KV_REMOVED, GDP_KV_CLEARED, GDP_KV_OTHER } gdp_kv_kind;
+typedef enum { GDP_KV_STORED, GDP_KV_REMOVED, GDP_KV_CLEARED } gdp_kv_kind;
 typedef enum { GDP_KV_GPU, GDP_KV_CPU, GDP_KV_STORAGE, GDP_KV_ELSEWHERE } gdp_kv_medium;
 
 #define GDP_KV_NO_GROUP (-1)
@@ -34,12 +35,12 @@ typedef struct {
     bool full;        /* of a full-attention group, or of a release that does not say */
     bool told;        /* ... it did say */
     bool has_parent;
-    bool has_copies;  /* copies[hash_at + i] holds what remains of hash i */
     int32_t group;    /* GDP_KV_NO_GROUP when it does not say */
     uint32_t block_size;
     uint32_t hash_at, n_hashes;   /* in batch->hashes */
     uint32_t token_at, n_tokens;  /* in batch->tokens */
     uint32_t extra_at, n_extras;  /* in batch->extras */
+    uint32_t copy_at, n_copies;   /* in batch->copies: what remains of each hash after a removal; 0 when not told */
     uint32_t n_lookahead;         /* tokens behind the last block that its hash covers too; not ours to hash */
     gdp_kv_hash parent;
     gdp_span lora;
@@ -58,20 +59,19 @@ typedef struct {
 typedef struct {
     double ts;
     int32_t rank;  /* data-parallel; -1 when it does not say */
-    uint32_t n_events, n_hashes, n_tokens, n_extras;
+    uint32_t n_events, n_hashes, n_tokens, n_extras, n_copies;
     uint32_t n_unknown; /* events of unknown type, skipped */
     gdp_kv_event *events;
     gdp_kv_hash *hashes;
-    uint32_t *copies; /* beside hashes */
     uint32_t *tokens;
     gdp_kv_extra *extras;
-    uint32_t events_cap, hashes_cap, copies_cap, tokens_cap, extras_cap;
-    const char *why;     /* after GDP_BAD: one CamelCase word */
-    uint32_t at;         /* ... and the offset of what was wrong */
+    uint32_t *copies;
+    uint32_t events_cap, hashes_cap, tokens_cap, extras_cap, copies_cap;
+    const char *why; /* after GDP_BAD: one CamelCase word */
+    uint32_t at;     /* ... and the offset near which it was wrong */
 } gdp_kv_batch;
 
 #define GDP_KV_PAYLOAD_MAX (64u << 20) /* bytes; longer is GDP_BAD, PayloadTooLong */
-#define GDP_KV_DEPTH_MAX 16
 
 /* Begin with a zeroed batch. Returns the number of events, GDP_BAD (why), or GDP_NOMEM; after both of these n_events is
  * 0. The payload must live as long as its spans are used. */
