@@ -44,6 +44,7 @@ class Publisher:
         self.life += 1
         self.seq = 0
         self.memory: deque[tuple[int, bytes]] = deque(maxlen=self._kept)
+        self.heard = asyncio.Event()  # somebody subscribes
         self._pub = self._bind(zmq.XPUB, 0)
         self._router = self._bind(zmq.ROUTER, 1)
         self._answering = asyncio.ensure_future(self._answer())
@@ -83,6 +84,9 @@ class Publisher:
         """Looks every ms: ZMQ's descriptors tell of changes only, and tests are short."""
         while True:
             await asyncio.sleep(0.001)
+            if self._pub.poll(0):
+                self._pub.recv()
+                self.heard.set()
             while self._router.poll(0):
                 who, *question = self._router.recv_multipart()
                 if len(question) != 2 or question[0] != b"":

@@ -208,6 +208,7 @@ async def test_without_a_replay_socket_only_a_worker_seen_from_its_start_is_not_
     ):
         await events.settled(SLOT, 20)
         assert (state_of(events).state, state_of(events).reason) == ("cold", "NoReplay")
+        await publisher.heard.wait()  # a handshake is a moment older than the subscription
         publisher.publish(2)
         await ring.until(lambda: len(ring.applied) == 2)
         await ring.until(lambda: state_of(events).state == "live")
