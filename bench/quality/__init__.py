@@ -1,1 +1,1 @@
-"""Routing quality in virtual time: which placement policy lets requests answer soonest, behind the same queue."""
+"""Routing quality in virtual time: which policy lets requests answer soonest, behind the same queue."""

@@ -52,7 +52,10 @@ class Run:
 
 def build() -> None:
     """Compiles the simulator with the core's own cost and queue where a source is newer."""
-    sources = [*sorted((Path(__file__).parent / "c").glob("*.c")), *(ROOT / f"csrc/{part}.c" for part in CORE)]
+    sources = [
+        *sorted((Path(__file__).parent / "c").glob("*.c")),
+        *(ROOT / f"csrc/{part}.c" for part in CORE),
+    ]
     heads = [*(Path(__file__).parent / "c").glob("*.h"), *(ROOT / "csrc/include/gdp").glob("*.h")]
     newest = max(path.stat().st_mtime_ns for path in [*sources, *heads])
     if PROGRAM.exists() and PROGRAM.stat().st_mtime_ns > newest:

@@ -1,11 +1,12 @@
 """The request mixes: a recorded conversation trace and two made ones, at any rate.
 
-- *mooncake*: the conversation trace of Mooncake (FAST '25), 12,031 requests in 59 min, 512-token blocks. Its time is
-  stretched to the rate asked for; its arrivals, quantised to 3 s, are spread evenly within their bin. 64 workers get
-  eight copies of it, each with its own prefixes and shifted against the others (a copy wraps round).
+- *mooncake*: the conversation trace of Mooncake (FAST '25), 12,031 requests in 59 min, 512-token blocks. Its
+  time is stretched to the rate asked for; its arrivals, quantised to 3 s, are spread evenly within their bin.
+  64 workers get eight copies of it, each with its own prefixes and shifted against the others (a copy wraps
+  round).
 - *single*: prompts that share nothing, Poisson arrivals. Nothing to gain from prefixes, so much to lose.
-- *shared*: 40 system prompts of 2 - 8 K tokens, Zipf-distributed, each with a question of its own. The hottest one is
-  asked for more often than one worker could answer.
+- *shared*: 40 system prompts of 2 - 8 K tokens, Zipf-distributed, each with a question of its own. The hottest
+  one is asked for more often than one worker could answer.
 - *churn*: the trace, while three workers in turn leave and come back empty.
 """
 
@@ -88,9 +89,9 @@ def _assemble(
 def mooncake(copies: int = 1, path: Path = TRACE, seed: int = 1) -> Workload:
     """*copies* of the trace at *path*, re-keyed and shifted."""
     rng = np.random.default_rng(seed)
-    opened = lzma.open(path, "rt") if path.suffix == ".xz" else path.open()
-    with opened as lines:
-        rows = [json.loads(line) for line in lines]
+    packed = path.read_bytes()
+    text = lzma.decompress(packed) if path.suffix == ".xz" else packed
+    rows = [json.loads(line) for line in text.splitlines()]
     bins = np.array([row["timestamp"] for row in rows]) / 1000.0
     span = float(bins[-1]) + BIN_S
     arrivals, chains, sessions = [], [], []

@@ -12,34 +12,44 @@
 #define CLIP 4.0
 #define ERROR_PRIOR 0.5 /* relative error before anything was seen */
 #define TRUST 100.0     /* prior covariance = TRUST theta^2: ten observations outweigh the prior */
+#define SPAN 1e3        /* theta stays within the prior / SPAN and the prior * SPAN */
+#define BIAS_MAX 0.5    /* mean signed error from which on the rates are those of another machine */
 #define SECONDS_MAX 1e4
 #define OUTPUT_PRIOR 256.0
-
-static void fit_init(gdp_fit *f, const double prior[GDP_FIT_TERMS])
-{
-    *f = (gdp_fit){.error = ERROR_PRIOR};
-    for (int i = 0; i < GDP_FIT_TERMS; i++) {
-        f->theta[i] = prior[i];
-        f->low[i] = prior[i] * 1e-3;
-        f->high[i] = prior[i] * 1e3;
-        f->p[i][i] = TRUST * prior[i] * prior[i];
-    }
-}
 
 static double dot(const double *a, const double *b)
 {
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 }
 
-/* P lost its meaning (rounding) or outgrew the prior: back to the prior's spread, theta stays. */
+/* Anything from nothing to ten times what theta, or the prior, is. */
+static void doubt(gdp_fit *f)
+{
+    for (int i = 0; i < GDP_FIT_TERMS; i++) {
+        double usual = fmax(f->theta[i], f->low[i] * SPAN);
+        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = i == j ? TRUST * usual * usual : 0;
+    }
+    f->bias = 0;
+}
+
+static void fit_init(gdp_fit *f, const double prior[GDP_FIT_TERMS])
+{
+    *f = (gdp_fit){.error = ERROR_PRIOR};
+    for (int i = 0; i < GDP_FIT_TERMS; i++) {
+        f->theta[i] = prior[i];
+        f->low[i] = prior[i] / SPAN;
+        f->high[i] = prior[i] * SPAN;
+    }
+    doubt(f);
+}
+
+/* P lost its meaning (rounding), or all are wrong in the same direction: a P that is sure of itself would take thousands
+ * of observations to come round. */
 static void keep_covariance_sane(gdp_fit *f)
 {
-    for (int i = 0; i < GDP_FIT_TERMS; i++)
-        if (!(f->p[i][i] > 0) || !isfinite(f->p[i][i])) {
-            for (int k = 0; k < GDP_FIT_TERMS; k++)
-                for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[k][j] = k == j ? TRUST * f->theta[k] * f->theta[k] : 0;
-            return;
-        }
+    bool sane = fabs(f->bias) < BIAS_MAX;
+    for (int i = 0; i < GDP_FIT_TERMS; i++) sane = sane && f->p[i][i] > 0 && isfinite(f->p[i][i]);
+    if (!sane) doubt(f);
 }
 
 static bool may_forget(const gdp_fit *f)
@@ -64,6 +74,7 @@ static int fit_learn(gdp_fit *f, const double raw[GDP_FIT_TERMS], double seconds
     f->error += 0.02 * (fmin(fabs(error), 2 * wide) - f->error);
     if (f->error < 0.01) f->error = 0.01;
     error = fmax(-wide, fmin(wide, error));
+    f->bias += 0.02 * (fmax(-1, fmin(1, error)) - f->bias);
     for (int i = 0; i < GDP_FIT_TERMS; i++) px[i] = dot(f->p[i], x);
     double keep = may_forget(f) ? FORGET : 1, scale = 1 / (keep + dot(px, x));
     for (int i = 0; i < GDP_FIT_TERMS; i++) {

@@ -3,8 +3,8 @@
 
 #include "gdp/cost.h"
 
-#define COLUMNS 16     /* arrays of double per slot */
-#define SCRATCH 8
+#define COLUMNS 17       /* arrays of double per slot */
+#define SCRATCH 8        /* a cost, and the seven numbers that it is made of */
 #define SAME_STEP_S 5e-4 /* first tokens closer than this came out of one engine step */
 
 gdp_tally *gdp_tally_new(uint32_t slots)
@@ -23,7 +23,7 @@ gdp_tally *gdp_tally_new(uint32_t slots)
     double **const columns[COLUMNS] = {
         &t->free_at_s, &t->booked_s,    &t->running,     &t->waiting,     &t->context, &t->kv_tokens,
         &t->kv_capacity, &t->seen_s,    &t->sum_running, &t->sum_context, &t->computed_s, &t->first_s,
-        &t->lot_s,     &t->lot_tokens,  &t->lot_attention, &t->lot_prompts,
+        &t->lot_s,     &t->lot_tokens,  &t->lot_attention, &t->lot_prompts, &t->lot_booked_s,
     };
     for (unsigned i = 0; i < COLUMNS; i++) *columns[i] = rows + (size_t)i * slots;
     t->scratch = rows + (size_t)COLUMNS * slots;
@@ -106,7 +106,7 @@ static void learn_prefill(gdp_tally *t, gdp_rates *rates, const gdp_lot *lot, do
             (void)gdp_rates_prefill(&rates[t->class_of[slot]], t->lot_tokens[slot], t->lot_attention[slot],
                                     t->lot_prompts[slot], t->lot_s[slot]);
         t->lot_s[slot] = now_s - fmax(lot->placed_s, t->first_s[slot]);
-        t->lot_tokens[slot] = t->lot_attention[slot] = t->lot_prompts[slot] = 0;
+        t->lot_tokens[slot] = t->lot_attention[slot] = t->lot_prompts[slot] = t->lot_booked_s[slot] = 0;
     }
     t->lot_prompts[slot] += 1;
     t->lot_tokens[slot] += lot->uncached;
@@ -128,7 +128,10 @@ void gdp_tally_first(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double now_s)
     t->computed_s[slot] += lot->prefill_s;
     lot->sum_running = t->sum_running[slot];
     lot->sum_context = t->sum_context[slot];
-    lot->computed_s = t->computed_s[slot];
+    /* Those of this step that are still to come here will look like prompts after it; so that this evens out within the
+     * step, those already seen are taken off again. */
+    lot->computed_s = t->computed_s[slot] + t->lot_booked_s[slot];
+    t->lot_booked_s[slot] += lot->prefill_s;
 }
 
 void gdp_tally_end(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double tokens, double now_s)

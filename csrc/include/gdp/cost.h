@@ -44,7 +44,7 @@ typedef struct {
     double theta[GDP_FIT_TERMS];
     double low[GDP_FIT_TERMS], high[GDP_FIT_TERMS];
     double p[GDP_FIT_TERMS][GDP_FIT_TERMS]; /* covariance of theta, in units of (relative error)^2 */
-    double error;                           /* running mean of |relative error| */
+    double error, bias;                     /* running means of |relative error| and of relative error */
     uint64_t n, refused;                    /* observations used, and refused as garbage */
 } gdp_fit;
 
@@ -89,8 +89,8 @@ typedef struct {
     uint16_t *class_of;           /* which gdp_rates */
     /* For learning: integrals over time of running, context and computed prompt seconds, and the last first token. */
     double *seen_s, *sum_running, *sum_context, *computed_s;
-    double *first_s, *lot_s, *lot_tokens, *lot_attention, *lot_prompts;
-    double *scratch; /* slots * 2: costs, backlogs */
+    double *first_s, *lot_s, *lot_tokens, *lot_attention, *lot_prompts, *lot_booked_s;
+    double *scratch; /* gathered columns of the candidates */
 } gdp_tally;
 
 gdp_tally *gdp_tally_new(uint32_t slots); /* NULL when out of memory */
@@ -138,7 +138,7 @@ typedef struct {
 } gdp_lot;
 
 void gdp_tally_place(gdp_tally *t, gdp_lot *lot, const gdp_ask *ask, const gdp_terms *terms, double now_s);
-/* First token. `cached` < 0: as predicted; else what the engine reported. Learns the class's prefill rates. */
+/* First token: the rest of the ledger starts now, and the class's prefill rates learn from how long this one took. */
 void gdp_tally_first(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double now_s);
 /* The end, whatever it was; call once. tokens: produced, for learning; 0 or 1: learns nothing of the step. */
 void gdp_tally_end(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double tokens, double now_s);
