@@ -5,8 +5,8 @@
   64 workers get eight copies of it, each with its own prefixes and shifted against the others (a copy wraps
   round).
 - *single*: prompts that share nothing, Poisson arrivals. Nothing to gain from prefixes, so much to lose.
-- *shared*: 40 system prompts of 2 - 8 K tokens, Zipf-distributed, each with a question of its own. The hottest
-  one is asked for more often than one worker could answer.
+- *shared*: 40 system prompts of 2 - 8 K tokens, Zipf-distributed, each with a question of its own. The
+  hottest one is asked for more often than one worker could answer.
 - *churn*: the trace, while three workers in turn leave and come back empty.
 """
 
@@ -28,7 +28,9 @@ BIN_S = 3.0
 SYSTEM_PROMPTS = 40
 ZIPF = 1.1
 
-U32, U64, F64 = NDArray[np.uint32], NDArray[np.uint64], NDArray[np.float64]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
