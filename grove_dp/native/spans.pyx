@@ -1,4 +1,4 @@
-"""One level of JSON split into spans, and keys that name the messages so far: the shell of csrc/wire/spans.c."""
+"""One level of JSON as spans, and keys that name the messages so far: the shell of csrc/wire/spans.c."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -27,8 +27,9 @@ def hash64(const unsigned char[::1] data, uint64_t seed=0):
 
 
 def fields(bytes data):
-    """{key: (start, end) of its value} of the object *data*, the last of equal keys; keys as written. None when it
-    is no object, or has more than 256 keys."""
+    """{key: (start, end) of its value} of the object *data*, the last of equal keys; keys as written.
+
+    None when it is no object, or has more than 256 keys."""
     cdef gdp_field found[FIELDS_MAX]
     cdef const char *p = data
     cdef int64_t n = gdp_json_fields(p, len(data), found, FIELDS_MAX), i
@@ -42,8 +43,10 @@ def fields(bytes data):
 
 
 def items(bytes data, size_t start, size_t end, uint64_t key):
-    """The items of the array data[start:end]: [(start, end)] in *data*, and keys: keys[0] is hash64(item 0, *key*),
-    keys[i] is hash64(item i, keys[i - 1]). None when it is no array, or has more than 65,536 items."""
+    """The items of the array data[start:end]: [(start, end)] in *data*, and keys.
+
+    keys[0] is hash64(item 0, *key*), keys[i] is hash64(item i, keys[i - 1]). None when it is no array, or has more
+    than 65,536 items."""
     if not start <= end <= <size_t>len(data):
         raise ValueError(f"no part of {len(data)} bytes: {start}..{end}")
     cdef const char *p = data

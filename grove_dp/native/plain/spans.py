@@ -1,6 +1,7 @@
 """Twin of `grove_dp.native.spans`: a regular expression finds strings, brackets are counted."""
 
 import re
+from collections.abc import Callable
 
 __all__ = ["fields", "hash64", "items"]
 
@@ -63,7 +64,7 @@ def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, 
     return spans, keys
 
 
-def _split(data: bytes, brackets: bytes, take) -> bool:  # type: ignore[no-untyped-def]
+def _split(data: bytes, brackets: bytes, take: Callable[[int], int]) -> bool:
     opened, closed = brackets[:1], brackets[1:]
     try:
         at = _expect(data, 0, opened)
