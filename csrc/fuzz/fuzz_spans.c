@@ -1,4 +1,4 @@
-/* fuzz_spans.c -- spans inside, in order, apart; and what was split can be split again by itself. */
+/* fuzz_spans.c -- spans inside, in order, apart; what was split can be split again by itself; cuts stand at marks. */
 #include "fuzz.h"
 #include "gdp/spans.h"
 
@@ -26,6 +26,18 @@ int gdp_fuzz_spans(const uint8_t *data, size_t size)
         FUZZ_INSIDE(fields[i].value, size);
         FUZZ_CHECK(fields[i].value.off > fields[i].key.off + fields[i].key.len && fields[i].value.len > 0);
         FUZZ_CHECK(i == 0 || fields[i].key.off > fields[i - 1].value.off + fields[i - 1].value.len);
+    }
+    uint32_t cuts[MOST];
+    const size_t n_mark = size < 2 ? 0 : 1 + data[0] % 3, least = size < 2 ? 1 : 1 + data[1] % 9;
+    if (n_mark && n_mark <= size) {
+        const size_t found = gdp_text_cuts(p, size, p, n_mark, least, cuts, MOST);
+        for (size_t i = 0; i < found; i++) {
+            FUZZ_CHECK(cuts[i] + n_mark <= size && memcmp(p + cuts[i], p, n_mark) == 0);
+            FUZZ_CHECK(cuts[i] >= (i ? cuts[i - 1] : 0) + least);
+        }
+        uint32_t again[MOST]; /* the beginning alone has the same cuts */
+        const size_t some = found ? gdp_text_cuts(p, cuts[found - 1] + n_mark, p, n_mark, least, again, MOST) : 0;
+        FUZZ_CHECK(some == found && memcmp(again, cuts, found * sizeof *cuts) == 0);
     }
     return 0;
 }

@@ -61,10 +61,35 @@ static void gdp_test_fields(void)
     gdp_case(NULL);
 }
 
+static size_t gdp_cut(const char *text, size_t least, size_t max, uint32_t *out)
+{
+    size_t n = 0;
+    for (int back = 0; back < 2; back++) {
+        const char *p = gdp_walled(text, strlen(text), back);
+        n = gdp_text_cuts(p, strlen(text), STR("<>"), least, out, max);
+    }
+    return n;
+}
+
+static void gdp_test_cuts(void)
+{
+    uint32_t out[8];
+    CHECK(gdp_cut("", 1, 8, out) == 0);
+    CHECK(gdp_cut("<>", 1, 8, out) == 0); /* no cut at the beginning */
+    CHECK(gdp_cut("<>a<>b<<>", 1, 8, out) == 2 && out[0] == 3 && out[1] == 7);
+    CHECK(gdp_cut("<>a<>b<<>", 4, 8, out) == 1 && out[0] == 7);
+    CHECK(gdp_cut("<><><><>", 2, 8, out) == 3 && out[0] == 2 && out[2] == 6);
+    CHECK(gdp_cut("<><><><>", 2, 2, out) == 2);
+    CHECK(gdp_cut("<><><><>", 3, 8, out) == 1 && out[0] == 4);
+    CHECK(gdp_cut("abcdefg<", 1, 8, out) == 0);
+    CHECK(gdp_cut("ab<>", 5, 8, out) == 0 && gdp_cut("ab<>", 2, 8, out) == 1);
+}
+
 void gdp_test_spans(void)
 {
     gdp_test_items();
     gdp_test_fields();
+    gdp_test_cuts();
 }
 
 typedef struct {

@@ -1,5 +1,7 @@
-/* spans.c -- splitting one level of JSON; the contract is in gdp/spans.h. */
+/* spans.c -- splitting one level of JSON, and texts into turns; the contract is in gdp/spans.h. */
 #include "gdp/spans.h"
+
+#include <string.h>
 
 #include "scan.h"
 
@@ -108,4 +110,17 @@ int64_t gdp_json_items(const char *json, size_t len, gdp_span *out, size_t max)
         if (gdp_take(&c, ']')) return gdp_finish(&c, (int64_t)n);
         if (!gdp_take(&c, ',')) return GDP_BAD;
     }
+}
+
+size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t least, uint32_t *out,
+                     size_t max)
+{
+    size_t n = 0, from = 0;
+    while (n < max && len - from > least) {
+        const char *found = memmem(text + from + least, len - from - least, mark, mark_len);
+        if (!found) break;
+        from = (size_t)(found - text);
+        out[n++] = (uint32_t)from;
+    }
+    return n;
 }

@@ -1,4 +1,4 @@
-"""One level of JSON as spans, and keys that name the messages so far: the shell of csrc/wire/spans.c."""
+"""One level of JSON as spans, texts as turns, keys for what came so far: the shell of csrc/wire/spans.c."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -12,6 +12,7 @@ cdef extern from "gdp/spans.h" nogil:
         gdp_span key, value
     int64_t gdp_json_fields(const char *, size_t, gdp_field *, size_t)
     int64_t gdp_json_items(const char *, size_t, gdp_span *, size_t)
+    size_t gdp_text_cuts(const char *, size_t, const char *, size_t, size_t, uint32_t *, size_t)
 
 cdef extern from "gdp/load.h" nogil:
     uint64_t gdp_hash(const void *, size_t, uint64_t)
@@ -19,6 +20,7 @@ cdef extern from "gdp/load.h" nogil:
 cdef enum:
     FIELDS_MAX = 256
     ITEMS_MAX = 65536
+    CUTS_MAX = 4096
 
 
 def hash64(const unsigned char[::1] data, uint64_t seed=0):
@@ -70,3 +72,23 @@ def items(bytes data, size_t start, size_t end, uint64_t key):
         return spans, keys
     finally:
         free(found)
+
+
+def cuts(bytes text, bytes mark, size_t least, uint64_t key):
+    """Where *text* may be cut, each cut before a *mark* and at least *least* bytes behind the one before, and keys.
+
+    keys[0] is hash64(text[:cuts[0]], *key*), keys[i] is hash64(text[cuts[i - 1]:cuts[i]], keys[i - 1]). At most 4,096
+    cuts; what stands behind the last is in no key."""
+    if not mark or not least:
+        raise ValueError("mark and least must not be empty")
+    cdef uint32_t found[CUTS_MAX]
+    cdef uint64_t told[CUTS_MAX]
+    cdef const char *p = text
+    cdef const char *m = mark
+    cdef size_t n, i, size = len(text), mark_size = len(mark), start = 0
+    with nogil:
+        n = gdp_text_cuts(p, size, m, mark_size, least, found, CUTS_MAX)
+        for i in range(n):
+            key = told[i] = gdp_hash(p + start, found[i] - start, key)
+            start = found[i]
+    return [found[i] for i in range(n)], [told[i] for i in range(n)]

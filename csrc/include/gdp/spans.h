@@ -1,4 +1,4 @@
-/* spans.h -- where the parts of a JSON object or array stand, without looking into them.
+/* spans.h -- where the parts of a JSON object or array stand, without looking into them; and the turns of a text.
  *
  *     {"model":"m","messages":[{"role":"user","content":"..."},{...}],"tools":[...]}
  *      ^^^^^^^ ^^^ ^^^^^^^^^^ ^-- value -------------------- ... --^      fields: key and value of each
@@ -26,5 +26,11 @@ int64_t gdp_json_fields(const char *json, size_t len, gdp_field *out, size_t max
 
 /* Items of the array that `json` is, likewise. */
 int64_t gdp_json_items(const char *json, size_t len, gdp_span *out, size_t max);
+
+/* Where a rendered conversation may be cut: before a `mark` (what begins a turn), at least `least` bytes behind the cut
+ * before. Cuts depend only on what stands before them, so a text that goes on has the cuts of its beginning. Offsets to
+ * `out`, at most max (further marks are not looked for). Their number. mark_len >= 1, least >= 1, len < 2^32. */
+size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t least, uint32_t *out,
+                     size_t max);
 
 #endif

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable
 
-__all__ = ["fields", "hash64", "items"]
+__all__ = ["cuts", "fields", "hash64", "items"]
 
 _K0, _K1, _MASK = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 2**64 - 1
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"')
 _WORD = re.compile(rb'[^,\]} \t\r\n":\[{]+')
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
-_FIELDS_MAX, _ITEMS_MAX = 256, 65536
+_FIELDS_MAX, _ITEMS_MAX, _CUTS_MAX = 256, 65536, 4096
 
 
 class _Bad(Exception):
@@ -62,6 +62,16 @@ def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, 
         return None
     keys = [key := hash64(data[a:b], key) for a, b in spans]
     return spans, keys
+
+
+def cuts(text: bytes, mark: bytes, least: int, key: int) -> tuple[list[int], list[int]]:
+    """Where the text may be cut, and the keys that chain over its turns."""
+    ends: list[int] = []
+    at = 0
+    while len(ends) < _CUTS_MAX and (at := text.find(mark, at + least)) >= 0:
+        ends.append(at)
+    keys = [key := hash64(text[a:b], key) for a, b in zip([0, *ends], ends, strict=False)]
+    return ends, keys
 
 
 def _split(data: bytes, brackets: bytes, take: Callable[[int], int]) -> bool:
