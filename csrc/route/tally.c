@@ -134,6 +134,18 @@ void gdp_tally_first(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double now_s)
     t->lot_booked_s[slot] += lot->prefill_s;
 }
 
+void gdp_tally_unseen(gdp_tally *t, gdp_lot *lot, double now_s)
+{
+    uint32_t slot = lot->slot;
+    if (lot->state != 1) return;
+    lot->state = 2;
+    lot->unseen = true;
+    advance(t, slot, now_s);
+    settle_prompt(t, lot);
+    t->running[slot] += 1;
+    t->computed_s[slot] += lot->prefill_s;
+}
+
 void gdp_tally_end(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double tokens, double now_s)
 {
     uint32_t slot = lot->slot;
@@ -145,7 +157,7 @@ void gdp_tally_end(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double tokens, 
     } else {
         t->running[slot] = less(t->running[slot], 1);
         double took = now_s - lot->first_s;
-        if (tokens > 1 && took > 0) {
+        if (tokens > 1 && took > 0 && !lot->unseen) {
             gdp_rates *r = &rates[t->class_of[slot]];
             /* Time that went into prompts of others is not a step's. */
             double decoding = took - (t->computed_s[slot] - lot->computed_s);

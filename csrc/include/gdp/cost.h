@@ -133,11 +133,15 @@ int gdp_cost_choose(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, 
 typedef struct {
     uint32_t slot;
     uint8_t state; /* 0 none, 1 waiting, 2 running */
+    bool unseen;   /* running since it was placed, as far as we know */
     double prefill_s, uncached, cached, context, kv, placed_s, first_s;
     double sum_running, sum_context, computed_s; /* the slot's integrals at the first token */
 } gdp_lot;
 
 void gdp_tally_place(gdp_tally *t, gdp_lot *lot, const gdp_ask *ask, const gdp_terms *terms, double now_s);
+/* Its first token will not be seen (no stream): the clock alone says when its prompt is computed, and nothing is learnt
+ * of its times. In place of gdp_tally_first, at once. */
+void gdp_tally_unseen(gdp_tally *t, gdp_lot *lot, double now_s);
 /* First token: the rest of the ledger starts now, and the class's prefill rates learn from how long this one took. */
 void gdp_tally_first(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double now_s);
 /* The end, whatever it was; call once. tokens: produced, for learning; 0 or 1: learns nothing of the step. */
