@@ -59,13 +59,13 @@ class EventPublisher:
         self._pub: zmq.Socket[bytes] | None = None
         self._router: zmq.Socket[bytes] | None = None
         self._lost_next: float = 0
-        self.sequence = 0
-        self.lost = 0
-        self.subscribers = 0
+        self.sequence = self.lost = self.subscribers = 0
+        self.newest = -1  # the last number that subscribers were sent
 
     def open(self) -> None:
         """Bind, with the sequence at 0 and nothing to replay; a port once chosen stays."""
         self.sequence = self.lost = self.subscribers = 0
+        self.newest = -1
         self._lost_next = 0
         self._buffer.clear()
         self._context = context = zmq.Context()
@@ -115,6 +115,7 @@ class EventPublisher:
             self.lost += 1
             return
         self._pub.send_multipart((self._topic, sequence, payload))
+        self.newest = self.sequence - 1
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""What the intake and an index predict is what the workers find in their caches, whatever happens between."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from grove_dp.sim.publisher import EventSettings
+from grove_dp.sim.worker import SimWorkers
+from tests.routing.kv_truth import ADAPTER, TokenIndex, Truth
+
+BLOCK = 16
+
+
+@asynccontextmanager
+async def fleet(
+    *, count: int = 3, scopes: bool = True, events: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[tuple[Truth, TokenIndex]]:
+    """Caches that hold a third of the conversations."""
+    endpoints = {"endpoint": "tcp://127.0.0.1:0", "replay_endpoint": "tcp://127.0.0.1:0", "topic": "kv@fleet"}
+    workers = SimWorkers(
+        count,
+        profile="tiny-cpu",
+        speed=1000.0,
+        max_model_len=1024,
+        block_size=BLOCK,
+        num_gpu_blocks=160,
+        enable_prompt_tokens_details=True,
+        lora_modules=(ADAPTER,),
+        kv_events=EventSettings(**endpoints, **(events or {})),
+        **settings,
+    )
+    index = TokenIndex(BLOCK)
+    async with workers, aiohttp.ClientSession() as http:
+        truth = Truth(index, workers, http, seed=1, scopes=scopes)
+        async with truth.events:
+            await truth.follow()
+            yield truth, index
+
+
+async def test_predictions_hold_through_evictions_a_restart_and_a_gap() -> None:
+    async with fleet() as (truth, index):
+        disturbances = {
+            80: lambda: truth.workers[1].fault("restart"),
+            140: lambda: truth.workers[2].fault("events_gap", count=3),
+        }
+        tally = await truth.run(200, disturbances)
+        states = list(truth.events.states())
+    assert index.removed > 5000
+    assert tally.cached > tally.tokens / 3
+    assert states[1].restarts == 1
+    assert (states[2].gaps, states[2].lost) == (1, 0)
+    assert [state.state for state in states] == ["live"] * 3
+    assert tally.agreement >= 0.99, (tally.wrong, tally.cold)
+
+
+@pytest.mark.parametrize(
+    ("settings", "events", "scopes"),
+    [
+        ({"prefix_caching_hash_algo": "xxhash_cbor"}, {"format": "array", "int_hashes": False}, True),
+        ({"prefix_caching_hash_algo": "sha256_cbor", "data_parallel_size": 2}, {"format": "0.33.0"}, True),
+        ({"prefix_caching_hash_algo": "xxhash"}, {"format": "0.9.2"}, False),  # it does not tell of salts
+    ],
+)
+async def test_predictions_are_exact_in_every_form(
+    settings: dict[str, Any], events: dict[str, Any], scopes: bool
+) -> None:
+    async with fleet(count=2, scopes=scopes, events=events, **settings) as (truth, index):
+        tally = await truth.run(60)
+    assert index.removed > 500
+    assert tally.cached > tally.tokens / 5
+    assert (tally.wrong, tally.cold) == ([], [])
+
+
+async def test_what_is_known_after_a_hole_for_good_promises_too_little_and_never_too_much() -> None:
+    async with fleet(count=1, events={"buffer_steps": 3}) as (truth, _):
+        tally = await truth.run(120, {40: lambda: truth.workers[0].fault("events_gap", count=12)})
+        (state,) = truth.events.states()
+    assert (state.state, state.reason) == ("cold", "ReplayTruncated")
+    assert state.lost >= 9
+    assert len(tally.cold) > 60
+    assert [pair for pair in tally.cold if pair.predicted > pair.realised] == []
+    assert sum(pair.predicted for pair in tally.cold) > sum(pair.realised for pair in tally.cold) / 2
