@@ -252,11 +252,11 @@ class Truth:
         return self.tally
 
     def caught_up(self) -> bool:
-        """Every slot is known up to the newest batch that was sent, or said not to be."""
+        """Every slot is known up to the newest batch that was sent."""
         publishers = [self._publisher(*place) for place in self.slots()]
         seen = {state.slot: state for state in self.events.states()}
         return all(
-            seen[slot].state == "cold" or (seen[slot].state == "live" and seen[slot].seq >= publisher.newest)
+            seen[slot].state in ("live", "cold") and seen[slot].seq >= publisher.newest
             for slot, publisher in enumerate(publishers)
         )
 
