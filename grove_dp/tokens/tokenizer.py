@@ -77,6 +77,7 @@ class Tokenizer:
         self._length_max = length_max
         self.added: dict[str, dict[str, Any]] = {t["content"]: t for t in told.get("added_tokens") or ()}
         self.cutters = frozenset(_cutters(self.added))
+        self.first_ids = _first_ids(told.get("post_processor"))
         self._backend: _Backend = _Trusted(source)
         self.why_not_fast = "switched off"
         if fast:
@@ -149,7 +150,8 @@ def _cutters(added: Mapping[str, Mapping[str, Any]]) -> list[str]:
     token, and anything after it, follows.
 
     That takes a token that is matched as it is written (not normalised, no white space eaten to its left, not
-    only as a whole word), and no other added token that could begin before it and reach into it.
+    only as a whole word), and no other added token that could begin before it and reach into it. What stands
+    behind the cut begins with the token, so it is split off there as well.
     """
 
     def reaches_into(other: str, token: str) -> bool:
@@ -159,5 +161,23 @@ def _cutters(added: Mapping[str, Mapping[str, Any]]) -> list[str]:
         token
         for token, flags in added.items()
         if not (flags.get("normalized") or flags.get("lstrip") or flags.get("single_word"))
+        and not token[:1].isspace()  # a token before it may eat white space to its right
         and not any(reaches_into(other, token) for other in added)
     ]
+
+
+def _first_ids(processor: dict[str, Any] | None) -> Ids | None:
+    """What add_special_tokens puts before a text where that is all it does, else None."""
+    steps = processor["processors"] if processor and processor["type"] == "Sequence" else [processor]
+    first: list[int] = []
+    for step in steps:
+        if step is None or step["type"] == "ByteLevel":  # moves offsets, not tokens
+            continue
+        if step["type"] != "TemplateProcessing":
+            return None
+        *before, text = step["single"]
+        if "Sequence" not in text or any("SpecialToken" not in part for part in before):
+            return None
+        named = [step["special_tokens"][part["SpecialToken"]["id"]]["ids"] for part in before]
+        first = [*(n for ids in named for n in ids), *first]
+    return np.array(first, np.uint32)

@@ -1,0 +1,146 @@
+"""What a request's bytes say about its prompt.
+
+The body is split, not parsed: `Body` knows where each top-level field stands. A chat's messages stay bytes
+until somebody needs them (step.py asks the memo first). /v1/responses and /v1/messages become the chat that
+the worker would make of them (dialects.py).
+
+A field that changes the prompt in a way that is not computed here refuses the request (`Unsupported`), and so
+does a body that the worker will refuse: what its prompt would be is no question then.
+"""
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from grove_dp.native import spans
+from grove_dp.tokens.template import ChatOptions
+from grove_dp.tokens.tokenizer import Ids
+from grove_dp.tokens.unsupported import Unsupported
+
+__all__ = ["Body", "as_type", "completion_prompt"]
+
+# Fields that a prompt is made of, in the order in which they enter the memo's key.
+_PROMPT_FIELDS = (
+    b"add_generation_prompt",
+    b"add_special_tokens",
+    b"chat_template_kwargs",
+    b"continue_final_message",
+    b"documents",
+    b"input",
+    b"instructions",
+    b"messages",
+    b"output_config",
+    b"prompt",
+    b"reasoning",
+    b"reasoning_effort",
+    b"system",
+    b"thinking",
+    b"tool_choice",
+    b"tools",
+)
+# Fields that change the prompt in ways that only the worker knows.
+_REFUSED = (
+    b"chat_template",
+    b"mm_processor_kwargs",
+    b"prompt_embeds",
+    b"suffix",
+    b"truncate_prompt_tokens",
+)
+_SALT_MAX = 1024
+
+_TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+_T = TypeVar("_T")
+
+
+class Body:
+    """A request's JSON object, split."""
+
+    def __init__(self, raw: bytes) -> None:
+        found = spans.fields(raw)
+        if found is None or any(b"\\" in name for name in found):
+            raise Unsupported("BodyShape", "not a plain JSON object")
+        self.raw = raw
+        self._fields = found
+        self.refuse(*_REFUSED)
+        if b"kv_transfer_params" in found and b"prompt_token_ids" in self.value(b"kv_transfer_params"):
+            raise Unsupported("Field", "kv_transfer_params.prompt_token_ids")
+
+    def refuse(self, *names: bytes) -> None:
+        """Refuse the request if it has one of these fields."""
+        for name in names:
+            if self.has(name):
+                raise Unsupported("Field", name.decode())
+
+    def has(self, name: bytes) -> bool:
+        """Whether the field is there and not null."""
+        return name in self._fields and self.value(name) != b"null"
+
+    def value(self, name: bytes) -> bytes:
+        """The field as sent; "null" when it is absent."""
+        start, end = self._fields.get(name, (0, 0))
+        return self.raw[start:end] or b"null"
+
+    def parsed(self, name: bytes, kind: type[_T]) -> _T | None:
+        """The field, which must be a *kind* or null."""
+        return as_type(self.value(name), kind) if self.has(name) else None
+
+    def flag(self, name: bytes, *, default: bool) -> bool:
+        found = self.parsed(name, bool)
+        return default if found is None else found
+
+    def salt(self) -> str:
+        """The prefix cache's salt; "" for none."""
+        salt = self.parsed(b"cache_salt", str)
+        if salt is None:
+            return ""
+        if not 1 <= len(salt) <= _SALT_MAX:
+            raise Unsupported("BodyShape", "cache_salt is empty or too long")
+        return salt
+
+    def key(self, seed: int) -> int:
+        """64 bits that name the prompt as it was sent. For requests that are not refused otherwise."""
+        view, key = memoryview(self.raw), seed
+        for name in _PROMPT_FIELDS:
+            if name in self._fields:
+                start, end = self._fields[name]
+                key = spans.hash64(view[start:end], spans.hash64(name, key))
+        return key
+
+    def messages(self) -> list[Any]:
+        return self.parsed(b"messages", list) or []
+
+    def options(self) -> ChatOptions:
+        """All that a chat completion says about its prompt besides the messages."""
+        return ChatOptions(
+            tools=self.parsed(b"tools", object),
+            tool_choice=self.parsed(b"tool_choice", object),
+            documents=self.parsed(b"documents", object),
+            reasoning_effort=self.parsed(b"reasoning_effort", str),
+            chat_template_kwargs=self.parsed(b"chat_template_kwargs", dict),
+            add_generation_prompt=self.flag(b"add_generation_prompt", default=True),
+            continue_final_message=self.flag(b"continue_final_message", default=False),
+        )
+
+
+def as_type(raw: bytes, kind: type[_T]) -> _T:
+    """JSON as a *kind*, or the request is refused."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unsupported("BodyShape", str(error)) from error
+
+
+def completion_prompt(body: Body) -> str | Ids:
+    """The first prompt of a completion: text, or token ids as they were sent."""
+    raw = body.value(b"prompt")
+    if raw[:1] == b"[":
+        parts = spans.items(raw, 0, len(raw), 0)
+        if not parts or not parts[0]:
+            raise Unsupported("BodyShape", "an empty list of prompts")
+        start, end = parts[0][0]
+        if raw[start : start + 1] in (b'"', b"["):
+            raw = raw[start:end]
+    if raw[:1] == b'"':
+        return as_type(raw, str)
+    return np.array(as_type(raw, list[_TokenId]), np.uint32)
