@@ -21,7 +21,8 @@ _FLAGS = (
     "profile speed seed tokenizer block_size num_gpu_blocks max_num_seqs max_num_batched_tokens "
     "max_model_len long_prefill_token_threshold max_num_queued_reqs answer_tokens api_key "
     "enable_prompt_tokens_details enable_per_request_metrics enable_request_id_headers "
-    "enable_auto_tool_choice server_dev_mode data_parallel_size prefix_caching_hash_algo"
+    "enable_auto_tool_choice enable_tokenizer_info_endpoint server_dev_mode data_parallel_size "
+    "prefix_caching_hash_algo"
 ).split()
 
 
@@ -79,6 +80,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "enable-per-request-metrics",
         "enable-request-id-headers",
         "enable-auto-tool-choice",
+        "enable-tokenizer-info-endpoint",
     ):
         serving.add_argument(f"--{name}", action="store_true", default=None)
     serving.add_argument(
@@ -100,7 +102,7 @@ def _add_event_arguments(events: argparse._ArgumentGroup) -> None:
         "--kv-events-format",
         default="map",
         metavar="FORM",
-        help="map (default), array, or a vLLM release from 0.9.2 to 0.33.0: its fields, its replay frames",
+        help="map (default), array, or a release from 0.9.2 to 0.33.0: its fields, replay frames, metrics",
     )
     events.add_argument(
         "--kv-events-hashes", choices=("int", "bytes"), default="int", help="64 bits, or whole digests"

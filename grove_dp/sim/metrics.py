@@ -126,6 +126,7 @@ class WorkerMetrics:
             "vllm:num_requests_waiting_by_reason/capacity": engine.waiting,
             "vllm:engine_sleep_state/awake": 1,
             "vllm:kv_cache_usage_perc": engine.pool.usage,
+            "vllm:gpu_cache_usage_perc": engine.pool.usage,  # its name until 0.9
             "vllm:prefix_cache_queries_total": totals.query_tokens,
             "vllm:prefix_cache_hits_total": totals.cached_tokens,
             "vllm:num_preemptions_total": totals.preemptions,

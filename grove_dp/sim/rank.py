@@ -122,14 +122,17 @@ class Rank:
 
     def _new_metrics(self) -> WorkerMetrics:
         limits, length = self.engine.limits, self._settings.model_len
-        usable = (limits.num_gpu_blocks - 1) * limits.block_size
+        tokens = limits.num_gpu_blocks * limits.block_size
+        usage = "gpu_cache_usage_perc" if self._settings.release.startswith("0.9") else "kv_cache_usage_perc"
         facts = {
             "model": self._settings.models[0],
             "block_size": str(limits.block_size),
-            "num_gpu_blocks": str(limits.num_gpu_blocks),
-            "kv_cache_tokens": str(usable),
-            "kv_cache_concurrency": f"{usable / length:.2f}",
+            "num_gpu_blocks": str(limits.num_gpu_blocks * self._settings.data_parallel_size),  # as vLLM sums
+            "kv_cache_tokens": str(tokens),
+            "kv_cache_concurrency": str(tokens / length),
             "prefix_caching": str(limits.prefix_caching),
+            "hash_algo": self._settings.prefix_caching_hash_algo,
+            "usage": usage,
         }
         return WorkerMetrics(facts, length, self._started_at)
 

@@ -82,6 +82,8 @@ class Routes:
         }
         if worker.settings.server_dev_mode:
             self._table["/reset_prefix_cache"] = {"POST": self._reset_prefix_cache}
+        if worker.settings.enable_tokenizer_info_endpoint:
+            self._table["/tokenizer_info"] = {"GET": self._tokenizer_info}
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer one request, now or when the engine has."""
@@ -134,7 +136,7 @@ class Routes:
         reply.whole(503 if self._worker.dead else 200, content_type=None)
 
     def _version(self, _: Request, reply: Reply) -> None:
-        reply.whole(200, b'{"version":"0.32.0"}')
+        reply.whole(200, to_json({"version": self._worker.settings.release}))
 
     def _load(self, _: Request, reply: Reply) -> None:
         reply.whole(200, b'{"server_load":0}')
@@ -198,6 +200,9 @@ class Routes:
         reply.whole(
             200, to_json({"count": len(ids), "max_model_len": length, "tokens": ids, "token_strs": strs})
         )
+
+    def _tokenizer_info(self, _: Request, reply: Reply) -> None:
+        reply.whole(200, to_json(self._worker.tokenizer.info()))
 
     def _detokenize(self, request: Request, reply: Reply) -> None:
         reply.whole(

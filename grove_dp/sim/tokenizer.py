@@ -70,7 +70,9 @@ class ModelTokenizer:
             raise FileNotFoundError(f"{folder / name} not found: give a folder with a tokenizer.json")
         self._tokenizer = Tokenizer.from_str(source)
         config = json.loads(_read_text(folder, "tokenizer_config.json") or "{}")
+        self._folder, self._config = folder, config
         template = _read_text(folder, "chat_template.jinja") or config.get("chat_template") or _PLAIN_TEMPLATE
+        self._template_text: str = template
         self._template = _environment().from_string(template)
         self._takes_parts = bool(_PARTS_TEMPLATE.search(template))
         self._byte_level = '"ByteLevel"' in source
@@ -94,6 +96,21 @@ class ModelTokenizer:
 
     def token_strs(self, ids: Iterable[int]) -> list[str]:
         return [self._tokenizer.id_to_token(n) or "" for n in ids]
+
+    def info(self) -> dict[str, Any]:
+        """As `/tokenizer_info` tells it: what the configuration says and what vLLM adds; no vocabulary."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        placed = ("tokenizer_class", "chat_template")
+        return {
+            "tokenizer_class": "TokenizerPoolCachedTokenizersBackend",
+            **{name: value for name, value in self._config.items() if name not in placed},
+            "chat_template": self._template_text,
+            "truncation_side": "left",
+            "name_or_path": str(self._folder),
+            "is_local": True,
+            "local_files_only": True,
+            "added_tokens_decoder": {str(number): token.content for number, token in sorted(added.items())},
+        }
 
     def chat_text(
         self,

@@ -35,8 +35,6 @@ from grove_dp.sim.worker_settings import WorkerSettings
 
 __all__ = ["SimWorker", "SimWorkers", "WorkerSettings"]
 
-VERSION = "0.32.0"
-
 
 class SimWorker:
     """One worker: engine, port, faults, lifecycle."""
@@ -55,7 +53,7 @@ class SimWorker:
         self.wall = wall
         self.started_at = wall()
         ranks = f"dp{settings.data_parallel_size}-" if settings.data_parallel_size > 1 else ""
-        self.fingerprint = f"vllm-{VERSION}-{ranks}{rng.getrandbits(32):08x}"
+        self.fingerprint = f"vllm-{settings.release}-{ranks}{rng.getrandbits(32):08x}"
         self.reader = Reader(
             tokenizer,
             settings.models,

@@ -9,6 +9,8 @@ from grove_dp.sim.tokenizer import DEFAULT_MODEL
 
 __all__ = ["WorkerSettings"]
 
+_RELEASE = "0.32.0"
+
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker is started; names follow `vllm serve`. None keeps the profile's value."""
@@ -35,6 +37,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     enable_per_request_metrics: bool = False
     enable_request_id_headers: bool = False
     enable_auto_tool_choice: bool = False
+    enable_tokenizer_info_endpoint: bool = False
     server_dev_mode: bool = False  # VLLM_SERVER_DEV_MODE: /reset_prefix_cache
     data_parallel_size: int = 1
     lora_modules: tuple[tuple[str, str], ...] = ()  # name and path of each adapter
@@ -45,6 +48,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def of_profile(self) -> Profile:
         return profile_named(self.profile)
+
+    @property
+    def release(self) -> str:
+        """What the worker says that it is: the release whose KV events it was told to speak."""
+        form = "" if self.kv_events is None else self.kv_events.format
+        return form if form[:1].isdigit() else _RELEASE
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ SCALEOUT = {
     "server_dev_mode": True,
     "lora_modules": (("tiny-lora", "/srv/lora"),),
 }
+RENDER = {"enable_tokenizer_info_endpoint": True}
 TOPICS = {
     "base": "kv@127.0.0.1:8101@tiny-llama",
     "scaleout": "kv@127.0.0.1:8102@tiny-llama",
@@ -66,7 +67,7 @@ MASKS = [
     (re.compile(rb"\b(chatcmpl-tool|chatcmpl|cmpl|modelperm|resp_|msg_)-?[0-9a-f]{16}\b"), rb"\1-*"),
     (re.compile(rb'"created(_at)?":\d+'), rb'"created\1":0'),
     (re.compile(rb"vllm-0\.32\.0-(dp2-)?[0-9a-f]{8}"), rb"vllm-0.32.0-\1*"),
-    (re.compile(rb'"root":' + STRING), b'"root":"*"'),
+    (re.compile(rb'"(root|name_or_path)":' + STRING), rb'"\1":"*"'),
     (re.compile(rb'"((?:replay_)?endpoint)":"tcp://[^"]+"'), rb'"\1":"tcp://*"'),
     (re.compile(rb'"(\w+_ms|tokens_per_second)":[0-9.e+-]+'), rb'"\1":0.0'),
     (re.compile(rb'"(content|text|delta|token)":"(?:[^"\\]|\\.)+"'), rb'"\1":"*"'),
@@ -133,10 +134,9 @@ def names_in(*folders: str) -> list[str]:
 
 def settings_of(name: str) -> dict[str, object]:
     folder = name.partition("/")[0]
-    own = {"scaleout": SCALEOUT, "dp2": {"data_parallel_size": 2}}.get(folder, {})
-    events = EventSettings(
-        endpoint="tcp://127.0.0.1:0", replay_endpoint="tcp://127.0.0.1:0", topic=TOPICS[folder]
-    )
+    own = {"scaleout": SCALEOUT, "dp2": {"data_parallel_size": 2}, "render": RENDER}.get(folder, {})
+    topic = TOPICS.get(folder, "")
+    events = EventSettings(endpoint="tcp://127.0.0.1:0", replay_endpoint="tcp://127.0.0.1:0", topic=topic)
     return {**COMMON, **own, "kv_events": events}
 
 
@@ -160,7 +160,7 @@ def merged(parts: list[bytes]) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("name", names_in("base", "scaleout", "dp2"))
+@pytest.mark.parametrize("name", names_in("base", "scaleout", "dp2", "render"))
 async def test_answers_as_recorded(name: str) -> None:
     request, response = recorded(name)
     async with SimWorkers(1, **settings_of(name)) as workers:
