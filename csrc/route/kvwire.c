@@ -331,6 +331,14 @@ static bool gdp_medium(gdp_reader *r, gdp_kv_event *e)
     return true;
 }
 
+static bool gdp_lora_id(gdp_reader *r, gdp_kv_event *e)
+{
+    gdp_head h;
+    if (!gdp_next(r, &h)) return false;
+    if (h.type == MP_UINT) e->lora_id = h.n > INT32_MAX ? INT32_MAX : (int32_t)h.n;
+    return gdp_skip_rest(r, h);
+}
+
 static bool gdp_lora(gdp_reader *r, gdp_kv_event *e) { return gdp_text(r, "BadLoraName", &e->lora); }
 
 /* Kinds whose blocks are the prefix itself. A window or a state is needed only at its end. */
@@ -480,7 +488,7 @@ static const struct {
     FIELD("parent_block_hash", gdp_parent),
     FIELD("token_ids", gdp_tokens),
     FIELD("block_size", gdp_block_size),
-    FIELD("lora_id", gdp_pass),
+    FIELD("lora_id", gdp_lora_id),
     FIELD("medium", gdp_medium),
     FIELD("lora_name", gdp_lora),
     FIELD("extra_keys", gdp_extra_keys),
@@ -493,7 +501,7 @@ static const struct {
 #define GDP_FIELDS (sizeof gdp_fields / sizeof gdp_fields[0])
 
 /* What stands at place 1, 2, ... of an array event. */
-static gdp_field_fn *const gdp_stored_places[] = {gdp_hashes, gdp_parent, gdp_tokens,     gdp_block_size, gdp_pass,
+static gdp_field_fn *const gdp_stored_places[] = {gdp_hashes, gdp_parent, gdp_tokens,     gdp_block_size, gdp_lora_id,
                                                   gdp_medium, gdp_lora,   gdp_extra_keys, gdp_group,      gdp_spec_kind};
 static gdp_field_fn *const gdp_removed_places[] = {gdp_hashes, gdp_medium, gdp_group};
 
@@ -587,7 +595,7 @@ static bool gdp_event_read(gdp_reader *r)
     gdp_head h;
     if (!gdp_next(r, &h) || !GDP_ROOM(r, events, 1)) return false;
     gdp_kv_event *e = &b->events[b->n_events];
-    *e = (gdp_kv_event){.full = true, .group = GDP_KV_NO_GROUP};
+    *e = (gdp_kv_event){.full = true, .group = GDP_KV_NO_GROUP, .lora_id = -1};
     if (h.type != MP_ARRAY && h.type != MP_MAP) return gdp_wrong(r, "NotAnEvent");
     if (!(h.type == MP_ARRAY ? gdp_array_event : gdp_map_event)(r, h.n, e)) return false;
     if (e->kind == GDP_KV_UNKNOWN)

@@ -34,7 +34,8 @@
 typedef struct {
     void *self;
     /* `slot` holds chain[0..n) on `medium`, in a row after `parent` (the root when `first`). held[i] (all false at the
-     * call) is set where it held that block there before. GDP_NOMEM: nothing was stored. */
+     * call) is set where it held that block there before. parent == chain[0], n == 1: a block that it holds on another
+     * medium, whose place is known. < 0: nothing was stored; GDP_NOMEM is passed on, all else is the sink's own affair. */
     int (*store)(void *self, uint32_t slot, uint8_t medium, uint64_t parent, bool first, const uint64_t *chain,
                  uint32_t n, bool *held);
     void (*remove)(void *self, uint32_t slot, uint8_t medium, uint64_t chain);
@@ -46,11 +47,11 @@ typedef struct {
     uint64_t copies;                   /* stores of a block that was held */
     uint64_t waiting;                  /* blocks put aside for an unknown parent */
     uint64_t joined;                   /* ... whose parent came */
-    uint64_t dropped;                  /* ... that never will be: the cap, a clearing, removed while waiting */
+    uint64_t dropped;                  /* ... that never will be: the cap, memory, a clearing, removed while waiting */
     uint64_t unknown_removed;          /* removals of a hash that was not held */
     uint64_t unknown_hash;             /* stores without tokens of a hash that was not held */
     uint64_t other_groups;             /* events of groups that are not followed, or on a medium we do not know */
-    uint64_t uneven;                   /* stores whose hashes and tokens do not fit: ignored */
+    uint64_t uneven;                   /* stores whose hashes and tokens do not fit, or of less than a block: ignored */
 } gdp_kvfeed_counts;
 
 typedef struct gdp_kvfeed gdp_kvfeed;
@@ -77,8 +78,8 @@ int gdp_kvfeed_apply(gdp_kvfeed *feed, const gdp_kv_batch *batch, const char *pa
 /* Everything this worker holds is gone: a restart, a reset we caused ourselves. */
 void gdp_kvfeed_clear(gdp_kvfeed *feed);
 
-/* Forget up to about `budget` blocks and tell the sink of each; returns how many are left. For a worker that leaves, so
- * that one with a million blocks does not hold up the others' events. */
+/* Forget up to about `budget` blocks and tell the sink of each, and with the last one that the slot is clear; returns how
+ * many are left. For a worker that leaves, so that one with a million blocks does not hold up the others' events. */
 size_t gdp_kvfeed_drop(gdp_kvfeed *feed, size_t budget);
 
 size_t gdp_kvfeed_held(const gdp_kvfeed *feed);  /* entries: hashes held, per medium */

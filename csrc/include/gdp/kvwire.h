@@ -36,6 +36,7 @@ typedef struct {
     bool told;        /* ... it did say */
     bool has_parent;
     int32_t group;    /* GDP_KV_NO_GROUP when it does not say */
+    int32_t lora_id;  /* -1 when it does not say; means something only without a name (before 0.14) */
     uint32_t block_size;
     uint32_t hash_at, n_hashes;   /* in batch->hashes */
     uint32_t token_at, n_tokens;  /* in batch->tokens */
