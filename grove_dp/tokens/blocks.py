@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from grove_dp.tokens.tokenizer import Ids
 
-__all__ = ["Chain", "Names", "Prompt", "Scope", "chained"]
+__all__ = ["Chain", "Names", "Prompt", "Scope"]
 
 Names = npt.NDArray[np.uint64]
 
@@ -44,10 +44,3 @@ class Prompt(NamedTuple):
 
     tokens: int
     chain: Names  # of its whole blocks, contiguous
-
-
-def chained(chain: Chain, parent: int, tail: Ids, tokens: Ids, block_size: int) -> tuple[Names, Ids]:
-    """Names of the blocks that *tokens* complete behind *tail* (less than a block), and the new tail."""
-    whole = np.concatenate((tail, tokens)) if len(tail) else tokens
-    names = chain(parent, whole, block_size)
-    return names, whole[len(names) * block_size :]

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from grove_dp.tokens.blocks import Prompt
-from grove_dp.tokens.tokenizer import Ids
+from grove_dp.tokens.tokenizer import NO_IDS, Ids
 
 __all__ = ["Memo", "Node"]
 
@@ -42,6 +42,11 @@ class Node:
         self.key, self.parent = key, parent
         self.state, self.names, self.tokens = state, names, tokens
         self.tail: Ids = tail.copy()  # a slice would keep the ids of the whole prompt
+
+    @classmethod
+    def start(cls, root: int, first: Ids = NO_IDS) -> "Node":
+        """Where a prompt begins that begins with the tokens *first*. Not to be memoised."""
+        return cls(0, None, root, b"", first, len(first))
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ A field that changes the prompt in a way that is not computed here refuses the r
 does a body that the worker will refuse: what its prompt would be is no question then.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -47,6 +48,16 @@ _REFUSED = (
     b"suffix",
     b"truncate_prompt_tokens",
 )
+# Corners of requests in which workers differ (probe.py): a field, and what stands in it where it is used.
+_FEATURES = {
+    "tools": (b"tools", b""),
+    "tool_calls": (b"messages", b'"tool_'),  # tool_calls, tool_use, tool_result
+    "reasoning": (b"messages", b'"reasoning'),
+    "template_kwargs": (b"chat_template_kwargs", b""),
+    "no_generation_prompt": (b"add_generation_prompt", b"false"),
+    "continued": (b"continue_final_message", b"true"),
+    "developer": (b"messages", b'"developer"'),
+}
 _SALT_MAX = 1024
 
 _TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
@@ -71,6 +82,13 @@ class Body:
         for name in names:
             if self.has(name):
                 raise Unsupported("Field", name.decode())
+
+    def refuse_features(self, features: Iterable[str]) -> None:
+        """Refuse the request if it uses one of these corners."""
+        for feature in features:
+            field, sign = _FEATURES[feature]
+            if self.has(field) and sign in self.value(field):
+                raise Unsupported("WorkerDiffers", f"in what it makes of {feature}")
 
     def has(self, name: bytes) -> bool:
         """Whether the field is there and not null."""

@@ -17,6 +17,7 @@ Not for several threads at once: one reader, one token thread.
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from secrets import randbits
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,13 +27,19 @@ from grove_dp.tokens.dialects import chat_of_messages, chat_of_responses
 from grove_dp.tokens.memo import Memo, Node
 from grove_dp.tokens.requests import Body, completion_prompt
 from grove_dp.tokens.template import ChatOptions, ChatTemplate
-from grove_dp.tokens.tokenizer import Ids, Tokenizer
+from grove_dp.tokens.tokenizer import NO_IDS, Ids, Tokenizer
 from grove_dp.tokens.unsupported import Unsupported
 
 __all__ = ["PromptReader"]
 
 _TURN_BYTES = 512  # turns shorter than this are taken together: a node costs as much as 500 tokens' names
-_NO_TOKENS: Ids = np.empty(0, np.uint32)
+
+
+class _Source(NamedTuple):
+    """What there is to encode."""
+
+    prompt: str | Ids
+    special: bool = False  # add the tokenizer's special tokens
 
 
 class PromptReader:
@@ -50,12 +57,13 @@ class PromptReader:
     ) -> None:
         """*template* None: the model has none, chats are unsupported. *model* is what enters the scope."""
         self.memo = Memo(memo_bytes)
+        self.without: frozenset[str] = frozenset()  # features to refuse, by a probe's verdict
         self._template, self._tokenizer, self._chain = template, tokenizer, chain
         self._model, self._block_size = model, block_size
         self._mark = _first_token_of_turns(template, tokenizer)
         self._secret = randbits(64)
         self._timeless = template is None or template.timeless
-        self._kinds: dict[str, Callable[[Body, int], Node]] = {
+        self._sources: dict[str, Callable[[Body], _Source]] = {
             "chat": self._chat,
             "completions": self._completion,
             "responses": self._responses,
@@ -66,73 +74,76 @@ class PromptReader:
     def read(self, endpoint: str, body: bytes, lora: str = "") -> Prompt:
         """The first prompt of a request. *endpoint* as in the records of the plane: chat, completions,
         responses, messages, tokenize. *lora* is the adapter's name. Raises `Unsupported`."""
-        kind = self._kinds.get(endpoint)
-        if kind is None:
-            raise Unsupported("Endpoint", endpoint)
-        given = Body(body)
+        source, given = self._source_of(endpoint), Body(body)
+        if self.without:
+            given.refuse_features(self.without)
         root = self._chain.root(Scope(self._model, lora, given.salt(), self._block_size))
-        if not self._timeless:
-            node = kind(given, root)
-            self.memo.touch(node)
-            return node.prompt()
-        key = given.key(spans.hash64(endpoint.encode(), root ^ self._secret))
+        key = given.key(spans.hash64(endpoint.encode(), root ^ self._secret)) if self._timeless else 0
         known = self.memo.get(key)
         if known is not None:
             return known.prompt()
-        node = kind(given, root)
-        node.key = key
-        self.memo.put(node)
+        node = self._encoded(source(given), root)
+        if self._timeless:
+            node.key = key
+            self.memo.put(node)
         self.memo.touch(node)
         return node.prompt()
 
-    # ---- one method per endpoint; each returns the node of the whole prompt ------------------------------
+    def ids(self, endpoint: str, body: bytes) -> Ids:
+        """The token ids of the same prompt, made in one go and not remembered."""
+        prompt, special = self._source_of(endpoint)(Body(body))
+        return self._tokenizer.ids(prompt, add_special_tokens=special) if isinstance(prompt, str) else prompt
 
-    def _chat(self, body: Body, root: int) -> Node:
-        special = body.flag(b"add_special_tokens", default=False)
-        return self._encoded(self._rendered(body.messages(), body.options()), root, special=special)
+    # ---- what there is to encode, per endpoint ----------------------------------------------------------
 
-    def _completion(self, body: Body, root: int) -> Node:
-        prompt = completion_prompt(body)
-        if not isinstance(prompt, str):
-            return self._whole(prompt, root)
-        special = body.flag(b"add_special_tokens", default=True)
-        return self._encoded(prompt, root, special=special)
+    def _source_of(self, endpoint: str) -> Callable[[Body], _Source]:
+        found = self._sources.get(endpoint)
+        if found is None:
+            raise Unsupported("Endpoint", f"{endpoint} has no prompt that is read here")
+        return found
 
-    def _responses(self, body: Body, root: int) -> Node:
-        messages, options = chat_of_responses(body)
+    def _chat(self, body: Body) -> _Source:
+        text = self._rendered(body.messages(), body.options())
+        return _Source(text, body.flag(b"add_special_tokens", default=False))
+
+    def _completion(self, body: Body) -> _Source:
+        return _Source(completion_prompt(body), body.flag(b"add_special_tokens", default=True))
+
+    def _responses(self, body: Body) -> _Source:
         # The worker adds special tokens here, to the template's own.
-        return self._encoded(self._rendered(messages, options), root, special=True)
+        return _Source(self._rendered(*chat_of_responses(body)), special=True)
 
-    def _messages(self, body: Body, root: int) -> Node:
-        messages, options = chat_of_messages(body)
-        return self._encoded(self._rendered(messages, options), root, special=False)
+    def _messages(self, body: Body) -> _Source:
+        return _Source(self._rendered(*chat_of_messages(body)))
 
-    def _tokenize(self, body: Body, root: int) -> Node:
-        return self._chat(body, root) if body.has(b"messages") else self._completion(body, root)
+    def _tokenize(self, body: Body) -> _Source:
+        return self._chat(body) if body.has(b"messages") else self._completion(body)
 
-    # ---- the parts of it --------------------------------------------------------------------------------
-
-    def _rendered(self, messages: Sequence[object], options: ChatOptions) -> str:
+    def _rendered(self, messages: Sequence[Any], options: ChatOptions) -> str:
         if self._template is None:
             raise Unsupported("NoTemplate", "the model has no chat template")
         return self._template.render(messages, options)
 
-    def _encoded(self, text: str, root: int, *, special: bool) -> Node:
-        """The node of a rendered text. What was encoded before is taken from the memo."""
-        first = self._tokenizer.first_ids if special else _NO_TOKENS
+    # ---- encoding ----------------------------------------------------------------------------------------
+
+    def _encoded(self, source: _Source, root: int) -> Node:
+        """The node of a whole prompt. What was encoded before is taken from the memo."""
+        prompt, special = source
+        if not isinstance(prompt, str):
+            return self._grown(Node.start(root), (), [prompt])
+        first = self._tokenizer.first_ids if special else NO_IDS
         if first is None or self._mark is None:
-            return self._whole(self._tokenizer.ids(text, add_special_tokens=special), root)
+            whole = self._tokenizer.ids(prompt, add_special_tokens=special)
+            return self._grown(Node.start(root), (), [whole])
         try:
-            written = text.encode()
+            written = prompt.encode()
         except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell and UTF-8 cannot
             raise Unsupported("LoneSurrogate", error.reason) from error
         ends, keys = spans.cuts(written, self._mark, _TURN_BYTES, root ^ self._secret ^ len(first))
         count, node = self.memo.deepest(keys)
         starts = [ends[count - 1] if count else 0, *ends[count:], len(written)]
         parts = self._tokenizer.pieces([written[a:b].decode() for a, b in pairwise(starts)])
-        if node is None:
-            node = Node(0, None, root, b"", first, len(first))
-        return self._grown(node, keys[count:], parts)
+        return self._grown(node or Node.start(root, first), keys[count:], parts)
 
     def _grown(self, node: Node, keys: Sequence[int], parts: Sequence[Ids]) -> Node:
         """The node of *node*'s tokens and all *parts*. Between parts stand nodes with *keys*, memoised."""
@@ -146,14 +157,11 @@ class PromptReader:
             if blocks:
                 state = int(names[blocks - 1])
             made, tail = names[done:blocks].tobytes(), ids[blocks * size : end]
-            node = Node(key, node if node.key else None, state, made, tail, before + end)
+            node = Node(key, node, state, made, tail, before + end)
             done = blocks
             if key:
                 self.memo.put(node)
         return node
-
-    def _whole(self, ids: Ids, root: int) -> Node:
-        return Node(0, None, root, self._chain(root, ids, self._block_size).tobytes(), _NO_TOKENS, len(ids))
 
 
 def _first_token_of_turns(template: ChatTemplate | None, tokenizer: Tokenizer) -> bytes | None:

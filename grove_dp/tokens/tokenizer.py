@@ -23,11 +23,12 @@ from tokenizers import Tokenizer as Reference
 from grove_dp.tokens.corpus import probe_corpus
 from grove_dp.tokens.unsupported import Unsupported
 
-__all__ = ["LENGTH_MAX", "Ids", "Tokenizer", "as_ids"]
+__all__ = ["LENGTH_MAX", "NO_IDS", "Ids", "Tokenizer"]
 
 LENGTH_MAX = 512 * 1024  # characters of one prompt: about 130,000 tokens of English or code
 
 Ids = npt.NDArray[np.uint32]
+NO_IDS: Ids = np.empty(0, np.uint32)
 
 
 class _Backend(Protocol):
@@ -48,7 +49,7 @@ class _Trusted:
         made = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         parts = [np.asarray(one.ids, dtype=np.uint32) for one in made]
         ends = [0, *np.cumsum([len(part) for part in parts]).tolist()]
-        return (np.concatenate(parts) if parts else as_ids(b"")), ends
+        return (np.concatenate(parts) if parts else NO_IDS), ends
 
 
 class _Fast:
@@ -103,11 +104,6 @@ class Tokenizer:
         if len(texts) == 1:
             return [ids]
         return [ids[ends[n] : ends[n + 1]] for n in range(len(texts))]
-
-
-def as_ids(raw: bytes | bytearray | memoryview) -> Ids:
-    """A buffer of uint32 as an array, without copying."""
-    return np.frombuffer(raw, np.uint32)
 
 
 def _reference(source: str) -> Reference:
