@@ -74,7 +74,7 @@ void gdp_index_make_room(gdp_index *x)
     const uint64_t full = x->count.bytes_max - x->count.bytes_max / 32;
     for (unsigned tries = 0; tries < 4 && x->count.bytes + 4096 > full; tries++) {
         for (unsigned i = 0; i < 8 && gdp_index_evict(x); i++) {}
-        gdp_table_sweep(x);
+        gdp_names_sweep(x);
         gdp_index_collect(x);
     }
 }
@@ -107,7 +107,7 @@ gdp_index *gdp_index_new(const gdp_index_options *options)
     x->count.bytes = gdp_heap_bytes(sizeof(gdp_index) + 64);
     x->chunks = gdp_index_take(x, sizeof *x->chunks * x->chunks_max, 0);
     x->chunk_raw = gdp_index_take(x, sizeof *x->chunk_raw * x->chunks_max, 0);
-    if (!x->chunks || !x->chunk_raw || !gdp_table_init(x) || !gdp_segments_init(x)) {
+    if (!x->chunks || !x->chunk_raw || !gdp_names_init(x) || !gdp_segments_init(x)) {
         gdp_index_free(x);
         return NULL;
     }
@@ -118,7 +118,7 @@ void gdp_index_free(gdp_index *x)
 {
     if (!x) return;
     gdp_epoch_collect(&x->epoch);
-    gdp_table_free(x);
+    gdp_names_free(x);
     gdp_covers_free(x);
     for (uint32_t i = 0; i < x->n_chunks; i++) gdp_free(x->chunk_raw[i]);
     gdp_free(GDP_OWN(x->clearings));
@@ -224,7 +224,7 @@ static void gdp_scan_end(gdp_index *x)
 
 size_t gdp_index_step(gdp_index *x, uint32_t now_s, size_t budget)
 {
-    if (x->used - x->count.blocks > x->used / 4 + 64u * x->n_shards) gdp_table_sweep(x);
+    if (x->used - x->count.blocks > x->used / 4 + 64u * x->n_shards) gdp_names_sweep(x);
     if (!x->scan.running) {
         gdp_index_collect(x);
         if (!gdp_scan_due(x, now_s)) return 0;

@@ -212,14 +212,14 @@ static inline uint64_t gdp_name_find(const gdp_index *x, uint64_t name)
     }
 }
 
-bool gdp_table_init(gdp_index *x);
-void gdp_table_free(gdp_index *x);
+bool gdp_names_init(gdp_index *x);
+void gdp_names_free(gdp_index *x);
 /* 0, GDP_NOMEM, or GDP_BAD: the name is alive already, or stands in `segment` from `since` on. */
 int gdp_name_put(gdp_index *x, uint64_t name, uint32_t segment, uint32_t depth, uint32_t since);
 /* Where a living block is, after climbing; false: not alive. Sets the name right in passing. */
 bool gdp_name_alive(gdp_index *x, uint64_t name, uint32_t *segment, uint32_t *depth);
-bool gdp_table_copy(gdp_index *x, unsigned shard, bool grow);
-bool gdp_table_sweep(gdp_index *x); /* copies the shard that waited longest */
+bool gdp_names_copy(gdp_index *x, unsigned shard, bool grow);
+bool gdp_names_sweep(gdp_index *x); /* copies the shard that waited longest */
 void gdp_name_fetch(const gdp_index *x, uint64_t name); /* into the cache */
 
 /* index_cover.c */

@@ -112,7 +112,7 @@ static void gdp_segments_recycle(gdp_index *x)
 {
     const uint64_t round = x->count.segments / 8 + 64;
     x->sweep_credit += x->n_shards;
-    while (x->sweep_credit >= round && gdp_table_sweep(x)) x->sweep_credit -= round;
+    while (x->sweep_credit >= round && gdp_names_sweep(x)) x->sweep_credit -= round;
     if (x->sweep_credit > x->n_shards) x->sweep_credit = x->n_shards; /* no memory for copies now */
     gdp_segments_settle(x);
 }
@@ -123,7 +123,7 @@ static bool gdp_segments_wring(gdp_index *x)
     const uint32_t want = x->count.segments < 0x2000000 ? (uint32_t)x->count.segments / 16 + 1 : 0x200000;
     for (uint32_t i = x->lists[GDP_DEAD].n; i < want && gdp_index_evict(x); i++) {}
     for (unsigned i = 0; i < x->n_shards; i++)
-        if (!gdp_table_sweep(x)) break;
+        if (!gdp_names_sweep(x)) break;
     gdp_segments_settle(x);
     gdp_segments_settle(x); /* once more, for those that came to rest by the first */
     return x->lists[GDP_FREE].n > 0;

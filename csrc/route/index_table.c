@@ -47,7 +47,7 @@ static void gdp_table_swap(gdp_index *x, unsigned i, gdp_table *table, gdp_name 
     gdp_index_collect(x);
 }
 
-bool gdp_table_init(gdp_index *x)
+bool gdp_names_init(gdp_index *x)
 {
     for (unsigned i = 0; i < x->n_shards; i++) {
         gdp_name *names;
@@ -58,7 +58,7 @@ bool gdp_table_init(gdp_index *x)
     return true;
 }
 
-void gdp_table_free(gdp_index *x)
+void gdp_names_free(gdp_index *x)
 {
     for (unsigned i = 0; i < x->n_shards; i++)
         if (x->shard[i].table) gdp_free(x->shard[i].table->head.raw);
@@ -124,7 +124,7 @@ int gdp_name_put(gdp_index *x, uint64_t name, uint32_t segment, uint32_t depth, 
     }
     const gdp_shard *s = &x->shard[shard];
     if (GDP_UNLIKELY(s->used >= s->size / 4 * 3)) {
-        if (!gdp_table_copy(x, shard, true) && s->used >= s->size / 16 * 15) return GDP_NOMEM;
+        if (!gdp_names_copy(x, shard, true) && s->used >= s->size / 16 * 15) return GDP_NOMEM;
         at = gdp_name_seek(x, name, &shard, &found);
         if (found) return gdp_name_put(x, name, segment, depth, since);
     }
@@ -198,7 +198,7 @@ static gdp_table *gdp_table_fit(gdp_index *x, uint32_t kept, uint32_t size_max, 
     return gdp_table_new(x, gdp_table_size(*class), grows ? x->count.bytes_max / 16 : 0, names);
 }
 
-bool gdp_table_copy(gdp_index *x, unsigned shard, bool grow)
+bool gdp_names_copy(gdp_index *x, unsigned shard, bool grow)
 {
     const gdp_shard *s = &x->shard[shard];
     uint32_t kept = gdp_shard_kept(x, s);
@@ -220,10 +220,10 @@ bool gdp_table_copy(gdp_index *x, unsigned shard, bool grow)
     return true;
 }
 
-bool gdp_table_sweep(gdp_index *x)
+bool gdp_names_sweep(gdp_index *x)
 {
     unsigned oldest = 0;
     for (unsigned i = 1; i < x->n_shards; i++)
         if (x->shard[i].copied < x->shard[oldest].copied) oldest = i;
-    return gdp_table_copy(x, oldest, false);
+    return gdp_names_copy(x, oldest, false);
 }
