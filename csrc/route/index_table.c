@@ -172,7 +172,7 @@ static void gdp_shard_relieve(gdp_index *x, const gdp_shard *s)
         if (!gdp_index_evict(x)) break;
 }
 
-static uint32_t gdp_names_copy(gdp_index *x, const gdp_shard *s, gdp_name *names, uint32_t size)
+static uint32_t gdp_names_gather(gdp_index *x, const gdp_shard *s, gdp_name *names, uint32_t size)
 {
     const bool check = s->deaths != x->deaths;
     uint32_t used = 0, segment;
@@ -215,7 +215,7 @@ bool gdp_names_copy(gdp_index *x, unsigned shard, bool grow)
         t = gdp_table_new(x, s->size, 0, &names);
     }
     if (!t) return false;
-    const uint32_t used = gdp_names_copy(x, s, names, gdp_table_size(class));
+    const uint32_t used = gdp_names_gather(x, s, names, gdp_table_size(class));
     gdp_table_swap(x, shard, t, names, class, used);
     return true;
 }
