@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from tests.sim.kv_feed import events_of, replayed
+
 
 @asynccontextmanager
 async def worker_sim(*words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
@@ -48,6 +50,31 @@ async def test_many_workers_serve_from_one_process_and_ctrl_c_ends_it_quietly() 
         assert await process.wait() == 130
         assert process.stderr is not None
         assert await process.stderr.read() == b""
+
+
+async def test_events_are_published_where_each_worker_says() -> None:
+    words = "--kv-events-endpoint tcp://127.0.0.1:0 --kv-replay-endpoint tcp://127.0.0.1:0 --count 2"
+    more = "--data-parallel-size 2 --kv-events-format array --kv-events-hashes bytes --kv-events-topic here"
+    digests = "--prefix-caching-hash-algo sha256_cbor --block-size 32"
+    ask = {"prompt": [5] * 70, "max_tokens": 1}
+    async with (
+        worker_sim(*words.split(), *more.split(), *digests.split()) as (_, urls),
+        aiohttp.ClientSession() as http,
+    ):
+        sources = []
+        for url in urls:
+            async with http.get(f"{url}/kv_event_sources") as told:
+                sources += list((await told.json()).values())
+            async with http.post(f"{url}/v1/completions", json=ask, headers={"x-data-parallel-rank": "1"}):
+                pass
+        assert len({source["endpoint"] for source in sources}) == 4
+        batches = [await replayed(source["replay_endpoint"]) for source in sources]
+    assert [len(found) for found in batches] == [0, 1, 0, 1]
+    (one,), (other,) = events_of(batches[1][0]), events_of(batches[3][0])
+    assert [one[0], len(one[1]), one[3]] == ["BlockStored", 2, [5] * 64]
+    assert {len(digest) for digest in one[1] + other[1]} == {32}
+    assert one[1] != other[1]  # 0.23 still drew a seed for each process
+    assert one[2:] == other[2:]
 
 
 @pytest.mark.parametrize(("timeout", "ending"), [("0", b'"code": 500'), ("20", b'"finish_reason":"length"')])
