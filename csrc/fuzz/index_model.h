@@ -115,10 +115,11 @@ static inline void gdp_model_expire(gdp_world *w)
 
 /* ---------------------------------------------------- the world ------------------------------------------------- */
 
-static inline bool gdp_world_init(gdp_world *w, gdp_source from, uint32_t n, const uint32_t *slots, uint64_t bytes_max)
+static inline bool gdp_world_init(gdp_world *w, gdp_source from, uint32_t n, const uint32_t *slots, bool bounded)
 {
-    *w = (gdp_world){.from = from, .n = n, .now_s = 100, .settled = true, .bounded = bytes_max < (64u << 20)};
-    w->index = gdp_index_new(&(gdp_index_options){.bytes_max = bytes_max, .predicted_pct = w->bounded ? 0 : 100});
+    *w = (gdp_world){.from = from, .n = n, .now_s = 100, .settled = true, .bounded = bounded};
+    w->index = gdp_index_new(&(gdp_index_options){.bytes_max = bounded ? 1u << 20 : 8u << 20,
+                                                 .predicted_pct = bounded ? 10 : 100});
     w->blocks = calloc(n, sizeof *w->blocks);
     if (!w->index || !w->blocks) return false;
     w->reader = gdp_index_reader_new(w->index);
