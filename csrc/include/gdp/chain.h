@@ -29,7 +29,7 @@
 #define GDP_STRIPE 16u /* tokens */
 
 typedef struct {
-    _Alignas(32) uint32_t words[GDP_STRIPE + 2];
+    uint32_t words[GDP_STRIPE + 2];
     uint64_t step;  /* of a full stripe */
     uint64_t root;
     uint64_t extra;
