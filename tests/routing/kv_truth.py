@@ -43,6 +43,9 @@ class Index(Protocol):
 
     def push(self, slot: int, kind: int, payload: memoryview) -> bool: ...
 
+    def asked(self, slot: int, reports: bool) -> None:
+        """Stores of *slot* may, from now on, be reports of what it has: they add no copies."""
+
     def cached(self, slot: int, tokens: Sequence[int], scope: Scope) -> int:
         """Tokens of this prompt that *slot* holds, in whole blocks."""
 
@@ -59,6 +62,7 @@ class TokenIndex:
         self._names: dict[tuple[Any, tuple[int, ...]], int] = {}
         self._held: dict[int, dict[Any, list[int]]] = {}  # slot -> hash -> [name, copies]
         self._count: dict[int, Counter[int]] = {}  # slot -> name -> hashes that mean it
+        self._reports: set[int] = set()
 
     def push(self, slot: int, kind: int, payload: memoryview) -> bool:
         held, count = self._held.setdefault(slot, {}), self._count.setdefault(slot, Counter())
@@ -68,13 +72,16 @@ class TokenIndex:
             return True
         for name, fields in map(_named, msgspec.msgpack.decode(payload)[1]):
             if name == "BlockStored":
-                self._store(held, count, fields)
+                self._store(held, count, fields, 0 if slot in self._reports else 1)
             elif name == "BlockRemoved":
                 self._remove(held, count, fields)
             else:
                 held.clear()
                 count.clear()
         return True
+
+    def asked(self, slot: int, reports: bool) -> None:
+        (self._reports.add if reports else self._reports.discard)(slot)
 
     def cached(self, slot: int, tokens: Sequence[int], scope: Scope) -> int:
         count, name, size = self._count.get(slot, Counter()), scope, self._size
@@ -84,7 +91,9 @@ class TokenIndex:
                 return start
         return (len(tokens) - 1) // size * size
 
-    def _store(self, held: dict[Any, list[int]], count: Counter[int], event: dict[str, Any]) -> None:
+    def _store(
+        self, held: dict[Any, list[int]], count: Counter[int], event: dict[str, Any], copy: int
+    ) -> None:
         hashes, tokens, parent = event["block_hashes"], event["token_ids"], event["parent_block_hash"]
         assert event["block_size"] == self._size
         if parent is not None and parent not in held:
@@ -95,8 +104,8 @@ class TokenIndex:
             name = self._names.setdefault(link, len(self._names) + 1)
             entry = held.setdefault(block, [name, 0])
             assert entry[0] == name
-            entry[1] += 1
-            count[name] += entry[1] == 1
+            count[name] += entry[1] == 0
+            entry[1] = entry[1] + copy or 1
         self.stored += len(hashes)
 
     def _remove(self, held: dict[Any, list[int]], count: Counter[int], event: dict[str, Any]) -> None:
@@ -206,11 +215,12 @@ class Truth:
         *,
         seed: int,
         scopes: bool = True,
+        heal: bool = False,
     ) -> None:
         self.index = index
         self.workers = workers
         self.tally = Tally()
-        self.events = KvEvents(self, LIMITS, lambda _: self._news.set())
+        self.events = KvEvents(self, LIMITS, lambda _: self._news.set(), heal=heal)
         self._http = http
         self._news = asyncio.Event()
         self._rng = random.Random(seed)
@@ -225,6 +235,7 @@ class Truth:
 
     def push(self, slot: int, kind: int, payload: memoryview) -> bool:
         self._news.set()
+        self.index.asked(slot, self.events.heals(slot))
         return self.index.push(slot, kind, payload)
 
     async def follow(self) -> None:
@@ -271,7 +282,8 @@ class Truth:
         tokens = self.workers[worker].tokenizer.chat(chat["messages"])
         scope = str(chat.get("model", "")), str(chat.get("cache_salt", ""))
         predicted, warm = self.index.cached(slot, tokens, scope), not self.events.cold(slot)
-        body = json.dumps({**chat, "max_tokens": self._rng.randint(1, 40)})
+        xargs = {"kv_cache_report_mode": "full"} if self.events.heals(slot) else {}
+        body = json.dumps({**chat, "max_tokens": self._rng.randint(1, 40), "vllm_xargs": xargs})
         headers = {"X-data-parallel-rank": str(rank), "content-type": "application/json"}
         url = f"{self.workers[worker].url}/v1/chat/completions"
         async with self._http.post(url, data=body, headers=headers) as answer:

@@ -16,9 +16,15 @@ BLOCK = 16
 
 @asynccontextmanager
 async def fleet(
-    *, count: int = 3, scopes: bool = True, events: dict[str, Any] | None = None, **settings: Any
+    *,
+    count: int = 3,
+    blocks: int = 160,
+    scopes: bool = True,
+    heal: bool = False,
+    events: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Truth, TokenIndex]]:
-    """Caches that hold a third of the conversations."""
+    """Caches that hold a third of the conversations, unless there are more *blocks*."""
     endpoints = {"endpoint": "tcp://127.0.0.1:0", "replay_endpoint": "tcp://127.0.0.1:0", "topic": "kv@fleet"}
     workers = SimWorkers(
         count,
@@ -26,7 +32,7 @@ async def fleet(
         speed=1000.0,
         max_model_len=1024,
         block_size=BLOCK,
-        num_gpu_blocks=160,
+        num_gpu_blocks=blocks,
         enable_prompt_tokens_details=True,
         lora_modules=(ADAPTER,),
         kv_events=EventSettings(**endpoints, **(events or {})),
@@ -34,7 +40,7 @@ async def fleet(
     )
     index = TokenIndex(BLOCK)
     async with workers, aiohttp.ClientSession() as http:
-        truth = Truth(index, workers, http, seed=1, scopes=scopes)
+        truth = Truth(index, workers, http, seed=1, scopes=scopes, heal=heal)
         async with truth.events:
             await truth.follow()
             yield truth, index
@@ -74,12 +80,30 @@ async def test_predictions_are_exact_in_every_form(
     assert (tally.wrong, tally.cold) == ([], [])
 
 
+GAP = 40, 12  # before which round, how many batches
+
+
 async def test_what_is_known_after_a_hole_for_good_promises_too_little_and_never_too_much() -> None:
-    async with fleet(count=1, events={"buffer_steps": 3}) as (truth, _):
-        tally = await truth.run(120, {40: lambda: truth.workers[0].fault("events_gap", count=12)})
+    async with fleet(count=1, blocks=350, events={"buffer_steps": 3}) as (truth, _):
+        tally = await truth.run(160, {GAP[0]: lambda: truth.workers[0].fault("events_gap", count=GAP[1])})
         (state,) = truth.events.states()
     assert (state.state, state.reason) == ("cold", "ReplayTruncated")
-    assert state.lost >= 9
-    assert len(tally.cold) > 60
+    assert state.lost >= GAP[1] - 3
     assert [pair for pair in tally.cold if pair.predicted > pair.realised] == []
-    assert sum(pair.predicted for pair in tally.cold) > sum(pair.realised for pair in tally.cold) / 2
+    assert (
+        sum(pair.predicted < pair.realised for pair in tally.cold) > 50
+    )  # of 114: nobody announces it again
+
+
+async def test_reports_that_we_ask_for_heal_what_no_replay_can() -> None:
+    async with fleet(count=1, blocks=350, heal=True, events={"buffer_steps": 3}) as (truth, _):
+        tally = await truth.run(160, {GAP[0]: lambda: truth.workers[0].fault("events_gap", count=GAP[1])})
+        (state,) = truth.events.states()
+        assert (state.state, state.reason) == ("cold", "ReplayTruncated")
+        assert [pair for pair in tally.cold if pair.predicted > pair.realised] == []
+        assert sum(pair.predicted < pair.realised for pair in tally.cold) < 20
+        assert all(pair.predicted == pair.realised for pair in tally.cold[-60:])
+        truth.events.warmed(0)
+        before = len(tally.wrong)
+        await truth.run(60)
+    assert len(tally.wrong) == before
