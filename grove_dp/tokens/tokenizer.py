@@ -77,7 +77,7 @@ class Tokenizer:
         told = json.loads(source)
         self._length_max = length_max
         self.added: dict[str, dict[str, Any]] = {t["content"]: t for t in told.get("added_tokens") or ()}
-        self.cutters = frozenset(_cutters(self.added))
+        self.cutters = frozenset(_cutters(self.added, told.get("normalizer")))
         self.first_ids = _first_ids(told.get("post_processor"))
         self._backend: _Backend = _Trusted(source)
         self.why_not_fast = "switched off"
@@ -141,25 +141,44 @@ def _difference(fast: _Backend, trusted: _Backend, texts: Sequence[str]) -> str:
     return ""
 
 
-def _cutters(added: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _cutters(added: Mapping[str, Mapping[str, Any]], normalizer: Mapping[str, Any] | None) -> list[str]:
     """The added tokens that cut a text: what stands before such a token has the same ids whether or not the
-    token, and anything after it, follows.
+    token, and anything after it, follows. What stands behind the cut begins with the token, so it is split
+    off there as well.
 
-    That takes a token that is matched as it is written (not normalised, no white space eaten to its left, not
-    only as a whole word), and no other added token that could begin before it and reach into it. What stands
-    behind the cut begins with the token, so it is split off there as well.
+    That takes a token that is always matched as it is written: not as a whole word only, no white space eaten
+    to its left, or by a token before it to its right; no other added token that could begin before it and
+    reach into it. Tokens that are matched in normalised text count if the normaliser does nothing; they are
+    matched last, so no other token may begin inside them either.
     """
-
-    def reaches_into(other: str, token: str) -> bool:
-        return any(other[n:].startswith(token) or token.startswith(other[n:]) for n in range(1, len(other)))
-
+    as_written = normalizer is None or normalizer.get("normalizers") == []
+    reached, holding = _overlaps(added)
     return [
         token
         for token, flags in added.items()
-        if not (flags.get("normalized") or flags.get("lstrip") or flags.get("single_word"))
-        and not token[:1].isspace()  # a token before it may eat white space to its right
-        and not any(reaches_into(other, token) for other in added)
+        if not (flags.get("lstrip") or flags.get("single_word") or token[:1].isspace())
+        and token not in reached
+        and (not flags.get("normalized") or (as_written and token not in holding))
     ]
+
+
+def _overlaps(tokens: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The tokens that can begin inside another (or inside themselves), and those in which one can begin."""
+    beginnings: dict[str, set[str]] = {}
+    for token in tokens:
+        for n in range(1, len(token) + 1):
+            beginnings.setdefault(token[:n], set()).add(token)
+    reached: set[str] = set()
+    holding: set[str] = set()
+    for token in tokens:
+        for n in range(1, len(token)):
+            rest = token[n:]
+            inside = {rest[:m] for m in range(1, len(rest))} & beginnings.keys()
+            found = beginnings.get(rest, set()) | {one for one in inside if one in beginnings[one]}
+            if found:
+                reached |= found
+                holding.add(token)
+    return reached, holding
 
 
 def _first_ids(processor: dict[str, Any] | None) -> Ids | None:
