@@ -50,7 +50,7 @@ def test_the_probe_tells_the_templates_apart(reader_of):
 
 
 def exchanges() -> list[tuple[str, str, bytes, bytes]]:
-    """(name, endpoint, body, answer) of the recorded requests with one prompt that were answered with usage."""
+    """(name, endpoint, body, answer) of the recorded requests that have one prompt and were answered."""
     found = []
     for path in sorted(HTTP.glob("*/*.request.http")):
         head, _, body = path.read_bytes().partition(b"\r\n\r\n")
