@@ -6,7 +6,7 @@
 void gdp_weights_init(gdp_weights *w)
 {
     *w = (gdp_weights){
-        .queue = 1, .prefill = 1, .stall = 1, .decode = 1, .floor = 0.25, .tie_ratio = 0.02, .tie_s = 0.001,
+        .queue = 1, .prefill = 2, .stall = 0.01, .decode = 0.1, .floor = 0.25, .tie_ratio = 0.005, .tie_s = 0.001,
         .reload_s = {0, 5e-6, 40e-6}, /* 128 KiB per token over 25 and 3 GB/s */
     };
 }
@@ -38,17 +38,18 @@ typedef struct {
 static inline double cost_of(const common *c, seen w, gdp_terms *out)
 {
     double uncached = c->prompt - w.cached;
-    double prefill = c->f0 + c->f1 * uncached + c->f2 * uncached * (w.cached + 0.5 * uncached) + w.reload;
-    double stall = w.busy * prefill;
-    double step = c->s0 + c->s1 * (w.busy + 1) + c->s2 * (w.context + c->prompt);
-    double decode = c->output * (step + 0.5 * w.busy * (c->s1 + c->s2 * c->prompt));
+    double work = c->f1 * uncached + c->f2 * uncached * (w.cached + 0.5 * uncached) + w.reload;
+    double prefill = c->f0 + work;
+    double decode = c->output * (c->s0 + c->s1 * (w.busy + 1) + c->s2 * (w.context + c->prompt));
+    double stall = w.busy * work * work / (work + decode + 1e-9); /* nothing at all to do: not 0 / 0 */
     double over = w.kv + uncached + c->output - w.capacity;
     over = over > 0 ? over : 0;
-    double memory = over * c->output * step / (w.kv + 1);
+    double memory = over * decode / (w.kv + 1);
     double total = c->queue * w.backlog + c->prefill * prefill + c->stall * stall + c->decode * decode + memory;
     if (out) {
         out->queue_s = w.backlog;
         out->prefill_s = prefill;
+        out->work_s = work;
         out->stall_s = stall;
         out->decode_s = decode;
         out->memory_s = memory;
@@ -163,6 +164,23 @@ static uint64_t first_new_block(const gdp_ask *ask, const uint32_t *slots, uint3
     return deepest < ask->blocks ? ask->chain[deepest] : ask->chain[ask->blocks - 1] ^ ask->salt;
 }
 
+/* Of equals those that hold most of the prompt, of these by rendezvous. */
+static uint32_t best_of_equals(const gdp_tally *t, const gdp_ask *ask, const uint32_t *slots, uint32_t n,
+                               const double *cost, double limit)
+{
+    const double *cached = t->scratch + 2 * (size_t)t->slots; /* second of the gathered columns */
+    uint64_t block = first_new_block(ask, slots, n), high = 0;
+    uint32_t best = 0;
+    double most = -1;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!(cost[i] <= limit) || cached[i] < most) continue;
+        uint64_t score = mix(block, t->key[slots[i]]);
+        if (cached[i] > most || score >= high) high = score, best = i;
+        most = cached[i];
+    }
+    return best;
+}
+
 int gdp_cost_choose(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
                     const uint32_t *slots, uint32_t n, double now_s, gdp_terms *chosen, uint32_t *tied)
 {
@@ -177,14 +195,7 @@ int gdp_cost_choose(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, 
             best = i;
             equal++;
         }
-    if (equal > 1) {
-        uint64_t block = first_new_block(ask, slots, n), high = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            if (!(cost[i] <= limit)) continue;
-            uint64_t score = mix(block, t->key[slots[i]]);
-            if (score >= high) high = score, best = i;
-        }
-    }
+    if (equal > 1) best = best_of_equals(t, ask, slots, n, cost, limit);
     if (tied) *tied = equal;
     if (chosen) gdp_cost_terms(t, rates, w, ask, slots[best], now_s, chosen);
     return (int)best;

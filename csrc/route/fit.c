@@ -2,8 +2,8 @@
  *
  * Prompts take 10 ms or 10 s, so errors are relative: each observation is divided by its prediction. Three walls stand
  * between a bad observation and the rates: it is refused when absurd, its error is clipped at CLIP times the usual one,
- * and theta is kept in [low, high]. Forgetting stops where nothing new is seen (else P grows without bound and the next
- * observation is believed blindly). */
+ * and theta is kept in [low, high]. Where nothing new is seen forgetting ends at the prior's spread (else P grows without
+ * bound and the next observation is believed blindly). */
 #include <math.h>
 
 #include "gdp/cost.h"
@@ -23,13 +23,36 @@ static double dot(const double *a, const double *b)
 }
 
 /* Anything from nothing to ten times what theta, or the prior, is. */
+static double spread(const gdp_fit *f, int i)
+{
+    double usual = fmax(f->theta[i], f->low[i] * SPAN);
+    return TRUST * usual * usual;
+}
+
 static void doubt(gdp_fit *f)
 {
-    for (int i = 0; i < GDP_FIT_TERMS; i++) {
-        double usual = fmax(f->theta[i], f->low[i] * SPAN);
-        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = i == j ? TRUST * usual * usual : 0;
-    }
+    for (int i = 0; i < GDP_FIT_TERMS; i++)
+        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = i == j ? spread(f, i) : 0;
     f->bias = 0;
+}
+
+/* Forgetting makes P grow where nothing new is seen. There it is held at the prior's spread; elsewhere it goes on. P that
+ * lost its meaning (rounding), or is sure of itself while all are wrong in the same direction, starts again: it would
+ * take thousands of observations to come round. */
+static void keep_covariance_sane(gdp_fit *f)
+{
+    double by[GDP_FIT_TERMS];
+    bool sane = fabs(f->bias) < BIAS_MAX;
+    for (int i = 0; i < GDP_FIT_TERMS; i++) {
+        sane = sane && f->p[i][i] > 0 && isfinite(f->p[i][i]);
+        by[i] = sane ? fmin(1, sqrt(spread(f, i) / f->p[i][i])) : 1;
+    }
+    if (!sane) {
+        doubt(f);
+        return;
+    }
+    for (int i = 0; i < GDP_FIT_TERMS; i++)
+        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] *= by[i] * by[j];
 }
 
 static void fit_init(gdp_fit *f, const double prior[GDP_FIT_TERMS])
@@ -41,22 +64,6 @@ static void fit_init(gdp_fit *f, const double prior[GDP_FIT_TERMS])
         f->high[i] = prior[i] * SPAN;
     }
     doubt(f);
-}
-
-/* P lost its meaning (rounding), or all are wrong in the same direction: a P that is sure of itself would take thousands
- * of observations to come round. */
-static void keep_covariance_sane(gdp_fit *f)
-{
-    bool sane = fabs(f->bias) < BIAS_MAX;
-    for (int i = 0; i < GDP_FIT_TERMS; i++) sane = sane && f->p[i][i] > 0 && isfinite(f->p[i][i]);
-    if (!sane) doubt(f);
-}
-
-static bool may_forget(const gdp_fit *f)
-{
-    for (int i = 0; i < GDP_FIT_TERMS; i++)
-        if (f->p[i][i] > TRUST * f->theta[i] * f->theta[i]) return false;
-    return true;
 }
 
 static int fit_learn(gdp_fit *f, const double raw[GDP_FIT_TERMS], double seconds)
@@ -76,18 +83,17 @@ static int fit_learn(gdp_fit *f, const double raw[GDP_FIT_TERMS], double seconds
     error = fmax(-wide, fmin(wide, error));
     f->bias += 0.02 * (fmax(-1, fmin(1, error)) - f->bias);
     for (int i = 0; i < GDP_FIT_TERMS; i++) px[i] = dot(f->p[i], x);
-    double keep = may_forget(f) ? FORGET : 1, scale = 1 / (keep + dot(px, x));
+    double scale = 1 / (FORGET + dot(px, x));
     for (int i = 0; i < GDP_FIT_TERMS; i++) {
         f->theta[i] = fmax(f->low[i], fmin(f->high[i], f->theta[i] + scale * px[i] * error));
-        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = (f->p[i][j] - scale * px[i] * px[j]) / keep;
+        for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = (f->p[i][j] - scale * px[i] * px[j]) / FORGET;
     }
     keep_covariance_sane(f);
     f->n++;
     return 0;
 }
 
-/* The priors are those of a middling card. With them 256 tokens of output make a resident token weigh a fifth of one to
- * be computed: the weights of the usual block formula. */
+/* The priors are those of a middling card: an 8B model on one of them. */
 void gdp_rates_init(gdp_rates *r)
 {
     static const double prefill[GDP_FIT_TERMS] = {0.005, 0.050, 0.0015}, step[GDP_FIT_TERMS] = {0.008, 0.0005, 0.004};
@@ -96,9 +102,9 @@ void gdp_rates_init(gdp_rates *r)
     fit_init(&r->step, step);
 }
 
-int gdp_rates_prefill(gdp_rates *r, double uncached, double attention, double prompts, double seconds)
+int gdp_rates_prefill(gdp_rates *r, double uncached, double attention, double joins, double seconds)
 {
-    const double x[GDP_FIT_TERMS] = {prompts, uncached / 1e3, attention / 1e6};
+    const double x[GDP_FIT_TERMS] = {joins, uncached / 1e3, attention / 1e6};
     return fit_learn(&r->prefill, x, seconds);
 }
 

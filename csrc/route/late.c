@@ -29,11 +29,15 @@ void gdp_late_rule_init(gdp_late_rule *r)
                          .guard_s = 180, .guard_every_s = 1};
 }
 
-bool gdp_late_open(const gdp_late_rule *r, double backlog_s, uint32_t inflight, uint32_t max_inflight, double step_s)
+bool gdp_late_bears(const gdp_late_rule *r, uint32_t inflight, uint32_t max_inflight, double step_s)
 {
     if (!inflight) return true;
-    if (max_inflight && inflight >= max_inflight) return false;
-    return backlog_s <= r->full_s && step_s <= r->hold * r->itl_slo_s;
+    return !(max_inflight && inflight >= max_inflight) && step_s <= r->hold * r->itl_slo_s;
+}
+
+bool gdp_late_open(const gdp_late_rule *r, double backlog_s, uint32_t inflight, uint32_t max_inflight, double step_s)
+{
+    return gdp_late_bears(r, inflight, max_inflight, step_s) && (!inflight || backlog_s <= r->full_s);
 }
 
 gdp_late *gdp_late_new(uint32_t room)

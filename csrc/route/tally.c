@@ -77,7 +77,7 @@ void gdp_tally_place(gdp_tally *t, gdp_lot *lot, const gdp_ask *ask, const gdp_t
     uint32_t slot = terms->slot;
     double prompt = ask->prompt_tokens, cached = terms->cached_tokens, uncached = prompt - cached;
     *lot = (gdp_lot){
-        .slot = slot, .state = 1, .prefill_s = terms->prefill_s, .uncached = uncached, .cached = cached,
+        .slot = slot, .state = 1, .prefill_s = terms->work_s, .uncached = uncached, .cached = cached,
         .context = prompt + 0.5 * ask->output_tokens, .kv = uncached + ask->output_tokens, .placed_s = now_s,
     };
     advance(t, slot, now_s);
@@ -103,8 +103,8 @@ static void learn_prefill(gdp_tally *t, gdp_rates *rates, const gdp_lot *lot, do
     bool same = now_s - t->first_s[slot] < SAME_STEP_S && t->lot_prompts[slot] > 0;
     if (!same) {
         if (t->lot_prompts[slot] > 0)
-            (void)gdp_rates_prefill(&rates[t->class_of[slot]], t->lot_tokens[slot], t->lot_attention[slot],
-                                    t->lot_prompts[slot], t->lot_s[slot]);
+            (void)gdp_rates_prefill(&rates[t->class_of[slot]], t->lot_tokens[slot], t->lot_attention[slot], 1,
+                                    t->lot_s[slot]);
         t->lot_s[slot] = now_s - fmax(lot->placed_s, t->first_s[slot]);
         t->lot_tokens[slot] = t->lot_attention[slot] = t->lot_prompts[slot] = t->lot_booked_s[slot] = 0;
     }
@@ -156,6 +156,8 @@ void gdp_tally_end(gdp_tally *t, gdp_rates *rates, gdp_lot *lot, double tokens, 
         t->free_at_s[slot] = fmin(t->free_at_s[slot], now_s + t->booked_s[slot]);
     } else {
         t->running[slot] = less(t->running[slot], 1);
+        if (lot->unseen) /* what the clock has left of its prompt was done earlier than thought */
+            t->free_at_s[slot] = fmin(t->free_at_s[slot], fmax(now_s + t->booked_s[slot], t->free_at_s[slot] - lot->prefill_s));
         double took = now_s - lot->first_s;
         if (tokens > 1 && took > 0 && !lot->unseen) {
             gdp_rates *r = &rates[t->class_of[slot]];

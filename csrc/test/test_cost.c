@@ -68,8 +68,9 @@ static uint32_t choose(room *r, double now_s, uint32_t *tied)
 
 static void the_ledger_drains_by_the_clock(room *r)
 {
-    double p = gdp_prefill_s(&r->rates[0], 4000, 0);
+    double p = terms_of(r, 0, 10).work_s; /* without the wait for a step, which the two may share */
     gdp_lot first = place(r, 0, 10), second = place(r, 0, 10);
+    CHECK(near(p, gdp_prefill_s(&r->rates[0], 4000, 0) - r->rates[0].prefill.theta[0]));
     CHECK(near(gdp_tally_backlog_s(r->t, &r->w, 0, 10), 2 * p));
     CHECK(near(gdp_tally_backlog_s(r->t, &r->w, 0, 10 + p / 2), 1.5 * p));
     /* Overdue: what is booked does not vanish. */
@@ -176,18 +177,18 @@ static void many_alike_observations_do_not_make_it_credulous(room *r)
     CHECK(fabs(gdp_step_s(g, 8, 20000) / 0.010 - 1) < 0.05);
 }
 
-/* First tokens of one step are one observation; the time of others' prompts is not a step's. */
+/* First tokens of one step are one observation, with one wait for the step before it; the time of others' prompts is not a step's. */
 static void a_life_teaches_what_it_took(room *r)
 {
     double now = 0;
     uint64_t random = 4;
     for (int i = 0; i < 400; i++) {
         gdp_lot lots[3];
-        double took = 0;
+        double took = true_prefill(0, 0);
         for (int k = 0; k < 3; k++) {
             r->ask.prompt_tokens = 500 + gdp_random(&random) % 20000;
             lots[k] = place(r, 0, now);
-            took += true_prefill(lots[k].uncached, lots[k].uncached * lots[k].uncached / 2);
+            took += true_prefill(lots[k].uncached, lots[k].uncached * lots[k].uncached / 2) - true_prefill(0, 0);
         }
         now += took;
         for (int k = 0; k < 3; k++) gdp_tally_first(r->t, &r->rates[0], &lots[k], now);
@@ -265,7 +266,7 @@ static void what_is_explained_is_what_was_compared(room *r)
         double least = INFINITY;
         for (uint32_t i = 0; i < N; i++) least = fmin(least, terms_of(r, i, 1).total);
         CHECK(at >= 0 && chosen.slot == r->slots[at] && tied >= 1);
-        CHECK(chosen.total <= least + fmax(0.02 * least, 0.001) + 1e-12);
+        CHECK(chosen.total <= least + fmax(r->w.tie_ratio * least, r->w.tie_s) + 1e-12);
         CHECK(near(chosen.total, terms_of(r, chosen.slot, 1).total));
         double sum = r->w.queue * chosen.queue_s + r->w.prefill * chosen.prefill_s + r->w.stall * chosen.stall_s +
                      r->w.decode * chosen.decode_s + chosen.memory_s;
@@ -306,16 +307,34 @@ static void nobody_to_choose_from_is_an_answer(room *r)
     CHECK(gdp_cost_choose(r->t, r->rates, &r->w, &r->ask, r->slots, N, 0, NULL, NULL) == GDP_BAD);
 }
 
-/* Before anything is learnt: a block to be computed weighs about as much as four that are only resident. */
-static void cold_it_is_the_block_formula(room *r)
+/* Before anything is learnt: a token to be computed weighs more than one that waits there to be computed, and that one
+ * more than one that is only resident. */
+static void cold_it_knows_what_weighs_most(room *r)
 {
     double before = terms_of(r, 0, 0).total;
     r->t->context[0] += 1000;
     double resident = terms_of(r, 0, 0).total - before;
     r->t->context[0] -= 1000;
-    r->ask.prompt_tokens += 1000;
-    double computed = r->w.prefill * (terms_of(r, 0, 0).prefill_s - gdp_prefill_s(&r->rates[0], 4000, 0));
-    CHECK(resident > 0 && computed / resident > 2);
+    r->ask.prompt_tokens = 1000;
+    (void)place(r, 0, 0);
+    r->ask.prompt_tokens = 4000;
+    double queued = terms_of(r, 0, 0).total - before;
+    r->ask.prompt_tokens = 5000;
+    double computed = terms_of(r, 1, 0).total - before;
+    CHECK(resident > 0 && queued > 2 * resident && computed > queued);
+}
+
+static void a_long_prompt_is_kept_from_those_who_decode_a_short_one_not(room *r)
+{
+    r->t->running[0] = 30;
+    r->ask.prompt_tokens = 400;
+    double brief = terms_of(r, 0, 0).stall_s / terms_of(r, 0, 0).work_s;
+    r->ask.prompt_tokens = 60000;
+    double lasting = terms_of(r, 0, 0).stall_s / terms_of(r, 0, 0).work_s;
+    CHECK(brief < 3 && lasting > 15); /* of the 30 */
+    r->ask.prompt_tokens = 0;
+    r->ask.output_tokens = 0;
+    CHECK(isfinite(terms_of(r, 0, 0).total));
 }
 
 void gdp_test_cost(void)
@@ -325,7 +344,8 @@ void gdp_test_cost(void)
         the_rates_follow_a_change, garbage_is_refused_and_harms_nothing, many_alike_observations_do_not_make_it_credulous,
         a_life_teaches_what_it_took, the_prefix_draws_and_the_queue_repels, at_least_one_block_is_computed,
         other_media_are_worth_less_but_something, a_full_memory_is_avoided, what_is_explained_is_what_was_compared,
-        equals_are_told_apart_by_the_first_new_block, nobody_to_choose_from_is_an_answer, cold_it_is_the_block_formula,
+        equals_are_told_apart_by_the_first_new_block, nobody_to_choose_from_is_an_answer, cold_it_knows_what_weighs_most,
+        a_long_prompt_is_kept_from_those_who_decode_a_short_one_not,
     };
     static room r;
     for (size_t i = 0; i < sizeof TESTS / sizeof *TESTS; i++) {

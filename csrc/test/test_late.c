@@ -83,6 +83,8 @@ static void a_worker_is_open_or_full(gdp_late *q)
     CHECK(!gdp_late_open(&rule, 0.1, 5, 5, 0.010));
     CHECK(!gdp_late_open(&rule, 0.1, 5, 0, 0.062)); /* would slow those that decode there beyond their promise */
     CHECK(gdp_late_open(&rule, 9, 0, 1, 9));        /* nothing to do: open */
+    CHECK(gdp_late_bears(&rule, 5, 0, 0.061) && gdp_late_bears(&rule, 0, 1, 9)); /* whatever the backlog */
+    CHECK(!gdp_late_bears(&rule, 5, 5, 0.010) && !gdp_late_bears(&rule, 5, 0, 0.062));
 }
 
 /* Against lists that are searched. */

@@ -120,9 +120,10 @@ static double backlog(const world *w, uint32_t worker)
     return gdp_tally_backlog_s(w->tally, &w->weights, worker, w->now);
 }
 
+/* Whoever may be chosen, as late.h says; nobody while no worker is open. */
 typedef struct {
-    uint32_t n, ready;
-    uint32_t open[WORKERS_MAX], all[WORKERS_MAX];
+    uint32_t n, ready, open;
+    uint32_t among[WORKERS_MAX];
     double least_backlog;
 } choices;
 
@@ -131,12 +132,14 @@ static void gather(const world *w, choices *c, double prompt)
     *c = (choices){.least_backlog = INFINITY};
     for (uint32_t i = 0; i < w->n_workers; i++) {
         if (!w->ready[i]) continue;
-        double b = backlog(w, i);
-        double step = gdp_step_s(&w->rates, w->inflight[i] + 1, w->tally->context[i] + prompt);
-        c->all[c->ready++] = i;
+        double b = backlog(w, i), step = gdp_step_s(&w->rates, w->inflight[i] + 1, w->tally->context[i] + prompt);
+        bool open = gdp_late_open(&w->rule, b, w->inflight[i], 0, step);
+        c->ready++;
+        c->open += open;
         c->least_backlog = fmin(c->least_backlog, b);
-        if (gdp_late_open(&w->rule, b, w->inflight[i], 0, step)) c->open[c->n++] = i;
+        if (open || (w->bind_full && gdp_late_bears(&w->rule, w->inflight[i], 0, step))) c->among[c->n++] = i;
     }
+    if (!c->open) c->n = 0;
 }
 
 /* Place whoever can be placed now. */
@@ -153,9 +156,7 @@ static void dispatch(world *w)
         gather(w, &c, r->prompt);
         if (!c.n) return;
         gdp_ask ask = ask_for(w, r);
-        bool any = w->bind_full && (w->by == KV || w->by == APPROX);
-        const uint32_t *among = any ? c.all : c.open;
-        uint32_t worker = among[policy_choose(w, r, &ask, among, any ? c.ready : c.n)];
+        uint32_t worker = c.among[policy_choose(w, r, &ask, c.among, c.n)];
         double uncached = r->prompt - fmin((double)w->reach[worker] * w->block_tokens, r->prompt - 1);
         double first = w->now + backlog(w, worker) + gdp_prefill_s(&w->rates, uncached, r->prompt - uncached);
         if (!gdp_late_agree(w->queue, &w->rule, (uint32_t)next, w->now, first)) continue;
@@ -166,13 +167,12 @@ static void dispatch(world *w)
 
 static void arrive(world *w, request *r)
 {
-    gdp_ask ask = ask_for(w, r);
+    (void)ask_for(w, r); /* for the reach */
     double due = w->now + w->rule.ttft_slo_s + gdp_prefill_s(&w->rates, r->prompt, 0), work = INFINITY;
     for (uint32_t i = 0; i < w->n_workers; i++) {
         double cached = fmin((double)w->reach[i] * w->block_tokens, r->prompt - 1);
         if (w->ready[i]) work = fmin(work, gdp_prefill_s(&w->rates, r->prompt - cached, cached));
     }
-    (void)ask;
     gdp_late_push(w->queue, (uint32_t)(r - w->requests), w->now, due, work);
 }
 

@@ -37,7 +37,7 @@ typedef struct {
     policy by;
     gdp_late_rule rule;
     gdp_weights weights;
-    bool bind_full; /* kv: a full worker may be chosen while another is open */
+    bool bind_full; /* while one worker is open a full one may be chosen */
     double event_delay_s, belief_s, approx_s;
     change *changes;
     uint32_t n_changes;

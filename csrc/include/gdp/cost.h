@@ -3,24 +3,25 @@
  * For a request with `uncached` prompt tokens to compute on worker w, where b requests decode over `kv` tokens:
  *
  *     queue    prompts that w must compute before this one: the ledger below
- *     prefill  its own prompt: f0 + f1 uncached + f2 uncached (cached + uncached / 2), plus what other media reload
- *     stall    b prefill: a prompt holds up whoever decodes there, for that long
- *     decode   out step(b + 1, kv + prompt) + b out/2 (s1 + s2 prompt): its own tokens, and what it slows the others
- *              step(b, kv) = s0 + s1 b + s2 kv
+ *     prefill  its own: f0 + work, work = f1 uncached + f2 uncached (cached + uncached / 2), plus what other media reload
+ *     stall    b work * work / (work + out step): a prompt holds up whoever decodes there; a long hold-up breaks the
+ *              promise of many, a short one drowns in the time that they take anyway
+ *     decode   out step(b + 1, kv + prompt): its own tokens       step(b, kv) = s0 + s1 b + s2 kv
  *     memory   tokens beyond the KV capacity, at the rate at which finishing requests free them
  *
  *     cost = u queue + v prefill + l_stall stall + l_decode decode + memory
  *
- * v > u because a prompt token computed twice is time taken from whoever comes next; DESIGN's v = u = 1 lost there
- * (docs/adr/0004-cost.md has the runs of bench/quality that chose the weights).
+ * v > u because a prompt token computed twice is time taken from whoever comes next; u = v = l = 1 lost to plainer
+ * formulas (docs/adr/0004-cost.md has the runs of bench/quality that chose the terms and the weights).
  *
  * Rates f and s are learnt online, one set per worker class, by recursive least squares on relative errors with
- * forgetting. The prior stands for what is not learnt yet; with it the cost IS the usual block formula (a block to be
- * computed weighs 4 resident ones), so there is no second cold-start path to keep right.
+ * forgetting. Until then the prior stands for them, a middling card: the same formula, so there is no second cold-start
+ * path to keep right.
  *
  * The ledger is two numbers per worker and no list:
  *
- *     booked_s   predicted seconds of all prompts placed there that have no first token yet
+ *     booked_s   predicted work of all prompts placed there that have no first token yet. Without f0: that is the wait
+ *                for the step under way, which many prompts may share
  *     free_at_s  when, by the clock, w will have computed them
  *
  *       place(p):        free_at = max(free_at, now) + p;  booked += p
@@ -50,7 +51,7 @@ typedef struct {
 
 /* What a class of workers (model, GPU, TP) does per second. */
 typedef struct {
-    gdp_fit prefill; /* x = 1, uncached / 1e3, uncached (cached + uncached / 2) / 1e6;  y = seconds of one prompt */
+    gdp_fit prefill; /* x = 1, uncached / 1e3, uncached (cached + uncached / 2) / 1e6;  y = seconds to the first token */
     gdp_fit step;    /* x = 1, running / 10, context tokens / 1e5;                     y = seconds between tokens */
     double output_tokens; /* running mean of what requests of this model produce */
     uint64_t n_output;
@@ -58,8 +59,9 @@ typedef struct {
 
 void gdp_rates_init(gdp_rates *r);
 
-/* Learn. Garbage (not finite, not positive, absurd) is counted and refused with GDP_BAD. */
-int gdp_rates_prefill(gdp_rates *r, double uncached, double attention, double prompts, double seconds);
+/* Learn. Garbage (not finite, not positive, absurd) is counted and refused with GDP_BAD. joins: how often a step under
+ * way was waited for; 1, however many prompts the step then took in. */
+int gdp_rates_prefill(gdp_rates *r, double uncached, double attention, double joins, double seconds);
 int gdp_rates_step(gdp_rates *r, double running, double context, double seconds);
 int gdp_rates_output(gdp_rates *r, double tokens);
 
@@ -116,6 +118,7 @@ typedef struct {
     uint32_t slot;
     uint32_t cached_tokens; /* over all media */
     double queue_s, prefill_s, stall_s, decode_s, memory_s; /* unweighted */
+    double work_s; /* of prefill_s: what those behind it will wait for */
     double total; /* weighted */
 } gdp_terms;
 

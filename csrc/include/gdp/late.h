@@ -36,8 +36,14 @@ typedef struct {
 
 void gdp_late_rule_init(gdp_late_rule *r);
 
-/* May a worker get one more? step_s: projected time between its tokens after the join. A worker with nothing to do is
+/* Who may be chosen? While no worker is open, none: wait here. While one is, whoever bears one more: the cost knows what
+ * a wait behind a full worker's backlog is worth against a prefix that it holds, and may choose it. (Choosing among the
+ * open ones alone moved every eighth turn of a conversation away from its prefix: 28 % of tokens found, not 32 %.)
+ *
+ * May a worker get one more? step_s: projected time between its tokens after the join. A worker with nothing to do is
  * open whatever its step: a request that cannot meet its promise anywhere is still served. */
+bool gdp_late_bears(const gdp_late_rule *r, uint32_t inflight, uint32_t max_inflight, double step_s);
+/* ... and its backlog is short. */
 bool gdp_late_open(const gdp_late_rule *r, double backlog_s, uint32_t inflight, uint32_t max_inflight, double step_s);
 
 typedef struct gdp_late gdp_late;
