@@ -54,8 +54,8 @@ class Replay:
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._until = self._heard + limits.total_s
-        self._timer = self._loop.call_at(self._heard + limits.idle_s, self._late)
         self._tap = Tap(context, zmq.DEALER, endpoint, self._received, self._linked, receive_max)
+        self._timer = self._loop.call_at(self._heard + limits.idle_s, self._late)
         self._tap.send([b"", start.to_bytes(SEQ_BYTES, "big")])
 
     def close(self) -> None:

@@ -47,27 +47,11 @@ class Tap:
         self._linked = linked
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.Handle | None = None
-        self._socket = context.socket(kind)
-        self._socket.linger = 0
-        self._socket.rcvhwm = receive_max
-        self._socket.maxmsgsize = MESSAGE_MAX
-        self._socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS[0])
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS[1])
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS[0])  # else a lost machine is never noticed
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_MS[1])
-        self._socket.setsockopt(zmq.IPV6, 1)
-        if topic is not None:
-            self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        self._monitor = self._socket.get_monitor_socket(_WATCHED)
-        self._monitor.linger = 0
+        self._socket, self._monitor = _opened(context, kind, endpoint, receive_max, topic)
         self._fds = self._socket.fileno(), self._monitor.fileno()
         for fd in self._fds:
             self._loop.add_reader(fd, self._drain)
-        try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError:
-            self.close()
-            raise
+        self._soon()
 
     def send(self, frames: list[bytes]) -> None:
         """Send if there is room, which one question to one peer always finds."""
@@ -85,9 +69,7 @@ class Tap:
             self._loop.remove_reader(fd)
         if self._again:
             self._again.cancel()
-        self._socket.disable_monitor()
-        self._monitor.close()
-        self._socket.close()
+        _close(self._socket, self._monitor)
 
     def _soon(self) -> None:
         if self._again is None and not self.closed:
@@ -123,6 +105,38 @@ class Tap:
             elif not broken:
                 self._linked(True)
         return broken
+
+
+def _opened(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, endpoint: str, receive_max: int, topic: str | None
+) -> tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]:
+    """A socket that begins to connect, and its monitor; or nothing is left behind."""
+    socket, monitor = context.socket(kind), None
+    try:
+        socket.linger = 0
+        socket.rcvhwm = receive_max
+        socket.maxmsgsize = MESSAGE_MAX
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS[0])
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS[1])
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS[0])  # else a lost machine is never noticed
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_MS[1])
+        socket.setsockopt(zmq.IPV6, 1)
+        if topic is not None:
+            socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        monitor = socket.get_monitor_socket(_WATCHED)
+        monitor.linger = 0
+        socket.connect(endpoint)
+    except zmq.ZMQError:
+        _close(socket, monitor)
+        raise
+    return socket, monitor
+
+
+def _close(socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes] | None") -> None:
+    if monitor is not None:
+        socket.disable_monitor()
+        monitor.close()
+    socket.close()
 
 
 def _message(receive: Callable[..., zmq.Frame]) -> list[bytes]:

@@ -201,6 +201,30 @@ async def test_a_mute_replay_socket_makes_the_worker_cold_and_live_events_count(
             assert ring.applied == batches(1, 7, first=5)
 
 
+async def test_a_replay_endpoint_that_zmq_refuses_makes_the_worker_cold_and_live_events_count():
+    async with Publisher() as publisher:
+        source = KvSource(0, publisher.source.endpoint, "tcp://nowhere", publisher.source.topic)
+        async with intake(source) as (events, ring):
+            assert await events.settled(SLOT, 20)
+            assert (state_of(events).state, state_of(events).reason) == ("cold", "ReplayUnreachable")
+            await publisher.heard.wait()
+            publisher.publish(2)
+            await ring.until(lambda: len(ring.applied) == 2)
+
+
+async def test_many_more_workers_than_zmq_has_sockets_by_default():
+    class Nowhere:
+        def push(self, slot, kind, payload):
+            return True
+
+    count = 400  # of three sockets each, and four files: 4,096 slots need 16,384
+    async with Publisher() as publisher, KvEvents(Nowhere(), LIMITS) as events:
+        for slot in range(count):
+            events.follow(slot, "w", publisher.source_at(publisher.ports[0], 0))
+        assert all([await events.settled(slot, 20) for slot in range(count)])
+        assert [state.reason for state in events.states()] == ["NoReplay"] * count
+
+
 async def test_without_a_replay_socket_only_a_worker_seen_from_its_start_is_not_cold():
     async with (
         Publisher() as publisher,
