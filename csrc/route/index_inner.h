@@ -245,6 +245,8 @@ bool gdp_segment_hold(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium,
 void gdp_segment_scrub(gdp_index *x, uint32_t id);
 uint32_t gdp_segment_expire(gdp_index *x, uint32_t id, uint32_t now_s); /* when the next of its predictions ends */
 void gdp_segment_clear(gdp_index *x, uint32_t id, uint32_t slot);
+/* Forgets the last block, where the slot alone holds all; how engines evict, so it is worth a way of its own. */
+bool gdp_segment_pop(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium);
 void gdp_segment_lower(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium, uint32_t cutoff); /* always can */
 bool gdp_segments_init(gdp_index *x);
 void gdp_segment_tidy(gdp_index *x, uint32_t id); /* forgets what nobody holds at its end, and so on upwards */

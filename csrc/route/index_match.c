@@ -12,6 +12,7 @@
 #include "index_inner.h"
 
 #define GDP_PROBES 12u
+#define GDP_APART __attribute__((noinline)) /* a cold lookup waits for its code, too: 64 B of it per cache miss */
 #define GDP_PATH 128u /* segments of one climb; a longer way takes another one */
 
 typedef struct {
@@ -45,7 +46,7 @@ typedef struct {
 static inline uint64_t gdp_spelt(uint64_t name) { return name ? name : 1; }
 
 /* Is chain[i] alive at depth i? Tells its segment, and where that ends. */
-static bool gdp_probe(const gdp_lookup *l, uint32_t i, uint32_t *segment, uint32_t *end)
+static GDP_APART bool gdp_probe(const gdp_lookup *l, uint32_t i, uint32_t *segment, uint32_t *end)
 {
     const uint64_t place = gdp_name_find(l->x, gdp_spelt(l->chain[i]));
     uint32_t id = (uint32_t)(place >> 32);
@@ -63,11 +64,11 @@ static bool gdp_probe(const gdp_lookup *l, uint32_t i, uint32_t *segment, uint32
     }
 }
 
-/* The depths to ask next: lo are known, none from hi on. */
+/* The depths to ask next: lo are known, none from hi on. Both ends are among them: most prompts end at one. */
 static uint32_t gdp_guess(uint32_t lo, uint32_t hi, uint32_t at[GDP_PROBES])
 {
-    const uint32_t n = hi - lo < GDP_PROBES ? hi - lo : GDP_PROBES;
-    for (uint32_t k = 0; k < n; k++) at[k] = lo + (uint32_t)((uint64_t)(hi - lo) * (k + 1) / n) - 1;
+    const uint32_t all = hi - lo, n = all < GDP_PROBES ? all : GDP_PROBES;
+    for (uint32_t k = 0; k < n; k++) at[k] = lo + (n > 1 ? (uint32_t)((uint64_t)(all - 1) * k / (n - 1)) : 0);
     return n;
 }
 
@@ -117,24 +118,17 @@ static void gdp_climb(gdp_lookup *l)
 /* ---------------------------------------------------- fold ------------------------------------------------------ */
 
 /* reach[64 * word + i] = depth for the bits i of `of`. Many at once without branches: they go four or eight in a step. */
-static void gdp_write(uint32_t *reach, uint64_t of, uint32_t depth)
+static GDP_APART void gdp_column_write(gdp_column *c, uint32_t word, uint64_t of, uint32_t depth, uint32_t slots)
 {
-    if (__builtin_popcountll(of) < 12) {
+    uint32_t *reach = c->reach + 64 * word;
+    if (64 * (word + 1) > slots || __builtin_popcountll(of) < 12) {
         for (; of; of &= of - 1) reach[__builtin_ctzll(of)] = depth;
         return;
     }
-    for (unsigned i = 0; i < 64; i += 8, reach += 8) {
-        const uint32_t bits = (uint32_t)(of >> i) & 255u;
+    for (; of; of >>= 8, reach += 8) {
+        const uint32_t bits = (uint32_t)of & 255u;
         for (unsigned k = 0; k < 8; k++) reach[k] = bits & 1u << k ? depth : reach[k];
     }
-}
-
-static void gdp_column_write(gdp_column *c, uint32_t word, uint64_t of, uint32_t depth, uint32_t slots)
-{
-    if (64 * (word + 1) <= slots)
-        gdp_write(c->reach + 64 * word, of, depth);
-    else
-        for (; of; of &= of - 1) c->reach[64 * word + (uint32_t)__builtin_ctzll(of)] = depth;
 }
 
 static bool gdp_was_cleared(const gdp_lookup *l, const gdp_stretch *s, uint32_t slot)
@@ -155,34 +149,53 @@ static uint32_t gdp_entry_depth(const gdp_lookup *l, const gdp_stretch *s, const
     return gdp_was_cleared(l, s, e->slot) ? 0 : e->cutoff;
 }
 
-/* Who holds the whole stretch, in the words lo..hi. */
-static void gdp_stretch_full(const gdp_lookup *l, const gdp_stretch *s, const gdp_column *c, uint32_t slots,
-                             uint64_t full[GDP_WORDS])
+/* What bits alone do not say of the whole stretch: clearings that are not done here, and entries. */
+static GDP_APART void gdp_stretch_correct(const gdp_lookup *l, const gdp_stretch *s, const gdp_column *c, uint32_t slots,
+                                          uint64_t full[GDP_WORDS])
 {
-    const gdp_cover *v = s->cover;
-    memset(full + c->lo, 0, sizeof *full * (c->hi - c->lo));
-    if (!v) return;
-    const uint32_t lo = v->base > c->lo ? v->base : c->lo;
-    const uint32_t end = (uint32_t)v->base + v->words, hi = end < c->hi ? end : c->hi;
-    for (unsigned m = 0; m < GDP_DENSE; m++) {
-        const uint64_t *bits = c->media >> m & 1 ? gdp_cover_bits(v, m) : NULL;
-        for (uint32_t w = lo; bits && w < hi; w++) full[w] |= bits[w - v->base];
-    }
     const gdp_clearings *cleared = l->clearings;
     if (cleared && cleared->newest > s->scrubbed)
         for (uint32_t i = 0; i < cleared->n; i++)
             if (cleared->of[i].number > s->scrubbed)
                 full[cleared->of[i].slot / 64] &= ~(1ull << cleared->of[i].slot % 64);
-    const gdp_entry_held *e = gdp_cover_entries(v);
-    for (uint32_t i = 0; i < v->n_entries; i++)
+    const gdp_entry_held *e = gdp_cover_entries(s->cover);
+    for (uint32_t i = 0; i < s->cover->n_entries; i++)
         if (gdp_entry_depth(l, s, c, &e[i], slots) >= s->limit) full[e[i].slot / 64] |= 1ull << e[i].slot % 64;
 }
 
-static void gdp_fold_stretch(const gdp_lookup *l, const gdp_stretch *s, gdp_column *c, uint32_t slots)
+/* Those who dropped out in this stretch, but hold a part of it. */
+static GDP_APART void gdp_stretch_parts(const gdp_lookup *l, const gdp_stretch *s, gdp_column *c, uint32_t slots,
+                                        const uint64_t drop[GDP_WORDS])
+{
+    const gdp_entry_held *e = gdp_cover_entries(s->cover);
+    for (uint32_t i = 0; i < s->cover->n_entries; i++) {
+        const uint32_t depth = gdp_entry_depth(l, s, c, &e[i], slots), w = e[i].slot / 64;
+        if (depth <= s->start || w < c->lo || w >= c->hi || !(drop[w] >> e[i].slot % 64 & 1)) continue;
+        if (depth > c->reach[e[i].slot]) c->reach[e[i].slot] = depth;
+    }
+}
+
+/* Who holds the whole stretch, in the words lo..hi. */
+static void gdp_stretch_full(const gdp_stretch *s, const gdp_column *c, uint64_t full[GDP_WORDS])
+{
+    const gdp_cover *v = s->cover;
+    for (uint32_t w = c->lo; w < c->hi; w++) full[w] = 0;
+    if (!v) return;
+    const uint32_t lo = v->base > c->lo ? v->base : c->lo;
+    const uint32_t end = (uint32_t)v->base + v->words, hi = end < c->hi ? end : c->hi;
+    const uint64_t *bits = v->bits;
+    for (uint32_t left = v->dense; left; left &= left - 1, bits += v->words)
+        if (c->media & left & -left)
+            for (uint32_t w = lo; w < hi; w++) full[w] |= bits[w - v->base];
+}
+
+static GDP_APART void gdp_fold_stretch(const gdp_lookup *l, const gdp_stretch *s, gdp_column *c, uint32_t slots)
 {
     uint64_t drop[GDP_WORDS];
     uint32_t lo = c->hi, hi = c->lo;
-    gdp_stretch_full(l, s, c, slots, drop);
+    const bool odd = s->cover && (s->cover->n_entries || (l->clearings && l->clearings->newest > s->scrubbed));
+    gdp_stretch_full(s, c, drop);
+    if (odd) gdp_stretch_correct(l, s, c, slots, drop);
     for (uint32_t w = c->lo; w < c->hi; w++) {
         const uint64_t full = drop[w];
         drop[w] = c->still[w] & ~full;
@@ -192,12 +205,7 @@ static void gdp_fold_stretch(const gdp_lookup *l, const gdp_stretch *s, gdp_colu
         if (s->cut) gdp_column_write(c, w, c->still[w], s->limit, slots);
         lo = w < lo ? w : lo, hi = w + 1;
     }
-    const gdp_entry_held *e = s->cover ? gdp_cover_entries(s->cover) : NULL;
-    for (uint32_t i = 0; e && i < s->cover->n_entries; i++) {
-        const uint32_t depth = gdp_entry_depth(l, s, c, &e[i], slots), w = e[i].slot / 64;
-        if (depth <= s->start || w < c->lo || w >= c->hi || !(drop[w] >> e[i].slot % 64 & 1)) continue;
-        if (depth > c->reach[e[i].slot]) c->reach[e[i].slot] = depth;
-    }
+    if (odd) gdp_stretch_parts(l, s, c, slots, drop);
     c->lo = lo, c->hi = s->cut || lo > hi ? lo : hi;
 }
 

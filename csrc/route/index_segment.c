@@ -366,13 +366,25 @@ void gdp_segment_kill(gdp_index *x, uint32_t id)
 static void gdp_segment_shrink(gdp_index *x, uint32_t id, uint32_t end)
 {
     gdp_segment *s = gdp_at(x, id);
+    gdp_cover *cover = GDP_OWN(s->cover);
     x->deaths += GDP_OWN(s->end) - end;
     s->sealed = true;
     gdp_segment_end(x, id, end); /* before the cover: see index_inner.h */
-    gdp_cover *cover;
+    if (!cover->n_entries) return;
     gdp_draft_load(x, GDP_OWN(s->cover));
     gdp_draft_above(x, end);
     if (gdp_draft_cover(x, &cover)) gdp_segment_cover(x, id, cover); /* else: cutoffs at its end, which say the same */
+}
+
+bool gdp_segment_pop(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium)
+{
+    const gdp_segment *s = gdp_at(x, id);
+    const uint32_t end = GDP_OWN(s->end);
+    const gdp_cover *c = GDP_OWN(s->cover);
+    if (s->children || c->n_entries || end - gdp_start(GDP_OWN(s->up)) < 2 || !gdp_cover_alone(c, slot, medium, end))
+        return false;
+    gdp_segment_shrink(x, id, end - 1);
+    return true;
 }
 
 void gdp_segment_tidy(gdp_index *x, uint32_t id)

@@ -209,6 +209,7 @@ int gdp_index_remove(gdp_index *x, uint32_t slot, unsigned medium, uint64_t bloc
     const uint32_t held = gdp_depth_held(x, s, slot, medium, NULL);
     if (held <= depth) return 0;
     x->count.removed++;
+    if (depth + 1 == GDP_OWN(gdp_at(x, s)->end) && gdp_segment_pop(x, s, slot, medium)) return 1;
     x->storing = s;
     uint32_t upper = s;
     if (depth + 1 < held) {
