@@ -61,7 +61,8 @@ cdef extern from "gdp/kvwire.h" nogil:
 cdef extern from "gdp/kvfeed.h" nogil:
     ctypedef struct gdp_kv_sink:
         void *self
-        int (*store)(void *, uint32_t, uint8_t, uint64_t, bool, const uint64_t *, uint32_t, bool *) noexcept nogil
+        int (*store)(void *, uint32_t, uint8_t, uint64_t, bool, const uint64_t *, uint32_t,
+                     bool *) noexcept nogil
         void (*remove)(void *, uint32_t, uint8_t, uint64_t) noexcept nogil
         void (*clear)(void *, uint32_t) noexcept nogil
     ctypedef struct gdp_kvfeed_counts:
@@ -135,10 +136,10 @@ cdef bytes _bytes(text):
 
 def root(ChainKey key not None, model, lora="", salt="", uint32_t block_size=16):
     """The state before the first block of a scope."""
-    cdef bytes m = _bytes(model), l = _bytes(lora), s = _bytes(salt)
+    cdef bytes name = _bytes(model), adapter = _bytes(lora), tenant = _bytes(salt)
     cdef gdp_scope scope
-    scope.model, scope.lora, scope.salt = m, l, s
-    scope.model_len, scope.lora_len, scope.salt_len = len(m), len(l), len(s)
+    scope.model, scope.lora, scope.salt = name, adapter, tenant
+    scope.model_len, scope.lora_len, scope.salt_len = len(name), len(adapter), len(tenant)
     scope.block_size = block_size
     return gdp_chain_root(&key._key, &scope)
 
@@ -190,8 +191,8 @@ cdef _event(const gdp_kv_batch *b, const gdp_kv_event *e, const char *p):
         name = p[b.extras[i].id.off:b.extras[i].id.off + b.extras[i].id.len]
         keys.append((b.extras[i].block, b.extras[i].kind, name, b.extras[i].offset))
     return Event(
-        e.kind, e.medium, e.full, e.told, e.group, p[e.lora.off:e.lora.off + e.lora.len], e.lora_id, e.block_size,
-        _hash(e.parent) if e.has_parent else None,
+        e.kind, e.medium, e.full, e.told, e.group, p[e.lora.off:e.lora.off + e.lora.len], e.lora_id,
+        e.block_size, _hash(e.parent) if e.has_parent else None,
         [_hash(b.hashes[i]) for i in range(e.hash_at, e.hash_at + e.n_hashes)],
         [b.tokens[i] for i in range(e.token_at, e.token_at + e.n_tokens)],
         e.n_lookahead, [b.copies[i] for i in range(e.copy_at, e.copy_at + e.n_copies)], keys,
@@ -244,7 +245,7 @@ cdef void _clear(void *self, uint32_t slot) noexcept with gil:
 
 
 cdef class Feed:
-    """A worker's KV events applied to a set, for tests and tools: `index` holds (medium, chain) of each block."""
+    """A worker's KV events applied, for tests and tools: `index` is a set of (medium, chain)."""
 
     cdef gdp_kvfeed *_feed
     cdef ChainKey _key

@@ -3,19 +3,27 @@
 import struct
 from collections.abc import Sequence
 
-from grove_dp.native.plain.spans import hash64
-
-__all__ = ["ChainKey", "chain", "extra", "fold", "partial", "root"]
+__all__ = ["ChainKey", "chain", "extra", "hash64", "partial", "root"]
 
 _MASK = 2**64 - 1
 _STRIPE = 16
 _SPREAD = 0x9E3779B97F4A7C15
+_K0, _K1 = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 
-def fold(a: int, b: int) -> int:
+def _fold(a: int, b: int) -> int:
     """The product of two words, its halves over each other."""
     product = a * b
     return (product ^ product >> 64) & _MASK
+
+
+def hash64(data: bytes, seed: int = 0) -> int:
+    """The core's multiply-fold hash of bytes."""
+    h = seed ^ _fold(len(data) ^ _K0, _K1)
+    whole = len(data) // 8 * 8
+    for at in range(0, whole, 8):
+        h = (_fold(h ^ int.from_bytes(data[at : at + 8], "little"), _K0) + _K1) & _MASK
+    return _fold(h ^ int.from_bytes(data[whole:], "little") ^ _K1, _K0 ^ h >> 29)
 
 
 class ChainKey:
@@ -32,7 +40,7 @@ class ChainKey:
 def root(key: ChainKey, model: bytes, lora: bytes = b"", salt: bytes = b"", block_size: int = 16) -> int:
     """The state before the first block of a scope."""
     h = hash64(salt, hash64(lora, hash64(model, key.root)))
-    return fold(h ^ block_size, key.extra)
+    return _fold(h ^ block_size, key.extra)
 
 
 def extra(key: ChainKey, before: int, kind: int, name: bytes, offset: int = -1) -> int:
@@ -56,12 +64,12 @@ def partial(key: ChainKey, parent: int, tokens: Sequence[int], extra: int = 0) -
     """Name of a block that holds less than it could: its last stripe is short, if it is an empty one."""
     whole = len(tokens) // _STRIPE * _STRIPE
     h = _block(key, parent, tokens[:whole], extra)
-    return fold(_stripe(key, h, tokens[whole:]) ^ key.root, key.extra)
+    return _fold(_stripe(key, h, tokens[whole:]) ^ key.root, key.extra)
 
 
 def _block(key: ChainKey, h: int, tokens: Sequence[int], extra: int) -> int:
     if extra:
-        h = fold(h ^ extra, key.extra)
+        h = _fold(h ^ extra, key.extra)
     for at in range(0, len(tokens), _STRIPE):
         h = _stripe(key, h, tokens[at : at + _STRIPE])
     return h
@@ -70,7 +78,7 @@ def _block(key: ChainKey, h: int, tokens: Sequence[int], extra: int) -> int:
 def _stripe(key: ChainKey, h: int, tokens: Sequence[int]) -> int:
     missing = _STRIPE - len(tokens)
     a, b = (_sum(key.words[shift:], [*tokens, *[0] * missing]) for shift in (0, 2))
-    return fold(h ^ a, b * _SPREAD & _MASK ^ (key.step + missing & _MASK))
+    return _fold(h ^ a, b * _SPREAD & _MASK ^ (key.step + missing & _MASK))
 
 
 def _sum(words: Sequence[int], tokens: Sequence[int]) -> int:
