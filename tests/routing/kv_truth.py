@@ -3,7 +3,7 @@
     Conversations ──HTTP──► SimWorkers ──ZMQ──► KvEvents ──► Index.push
           └── tokens ──────────────────────────────────────► Index.cached  ==  usage.cached_tokens ?
 
-Any index that speaks `Index` can stand at the end; `TokenIndex` is the plainest one that is right. In a round
+Any index that speaks `Index` can stand at the end: `TokenIndex` is the plainest one that is right. In a round
 every slot gets one request; before the next one the intake has caught up with what the workers had said.
 """
 
@@ -17,7 +17,9 @@ from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
+import numpy as np
 
+from grove_dp.native import kv
 from grove_dp.routing.kvevents import IntakeLimits, Kind, KvEvents
 from grove_dp.routing.kvreplay import ReplayLimits
 from grove_dp.routing.kvsources import read_sources
@@ -25,7 +27,7 @@ from grove_dp.sim.cache_events import BlockRemoved, BlockStored
 from grove_dp.sim.publisher import EventPublisher
 from grove_dp.sim.worker import SimWorkers
 
-__all__ = ["Index", "Scope", "Tally", "TokenIndex", "Truth"]
+__all__ = ["CoreIndex", "Index", "Scope", "Tally", "TokenIndex", "Truth"]
 
 LIMITS = IntakeLimits(
     replay=ReplayLimits(idle_s=1.0, total_s=10.0), full_pause_s=0.01, relink_pause_s=0.01, expire_s=30.0
@@ -49,6 +51,10 @@ class Index(Protocol):
     def cached(self, slot: int, tokens: Sequence[int], scope: Scope) -> int:
         """Tokens of this prompt that *slot* holds, in whole blocks."""
 
+    @property
+    def removed(self) -> int:
+        """Blocks that were taken back, on all slots."""
+
 
 class TokenIndex:
     """Blocks by the tokens that they and all before them hold; copies counted by the engine's hashes.
@@ -57,7 +63,7 @@ class TokenIndex:
     """
 
     def __init__(self, block_size: int) -> None:
-        self.removed = self.stored = 0
+        self.removed = 0
         self._size = block_size
         self._names: dict[tuple[Any, tuple[int, ...]], int] = {}
         self._held: dict[int, dict[Any, list[int]]] = {}  # slot -> hash -> [name, copies]
@@ -106,7 +112,6 @@ class TokenIndex:
             assert entry[0] == name
             count[name] += entry[1] == 0
             entry[1] = entry[1] + copy or 1
-        self.stored += len(hashes)
 
     def _remove(self, held: dict[Any, list[int]], count: Counter[int], event: dict[str, Any]) -> None:
         for block in event["block_hashes"]:
@@ -118,6 +123,39 @@ class TokenIndex:
             if copies == 1:
                 del held[block]
                 count[name] -= 1
+
+
+class CoreIndex:
+    """The core's decoder and feeds; where a block is held stands in a set."""
+
+    def __init__(self, block_size: int) -> None:
+        self._size = block_size
+        self._key = kv.ChainKey(b"fleet")
+        self._feeds: dict[int, kv.Feed] = {}
+        self._reports: set[int] = set()
+
+    @property
+    def removed(self) -> int:
+        return sum(feed.counts.removed for feed in self._feeds.values())
+
+    def push(self, slot: int, kind: int, payload: memoryview) -> bool:
+        feed = self._feeds.setdefault(slot, kv.Feed(self._key, "m"))
+        if kind == Kind.EVENTS:
+            feed.apply(bytes(payload), asked=slot in self._reports)
+        else:
+            feed.clear()
+        return True
+
+    def asked(self, slot: int, reports: bool) -> None:
+        (self._reports.add if reports else self._reports.discard)(slot)
+
+    def cached(self, slot: int, tokens: Sequence[int], scope: Scope) -> int:
+        root = kv.root(self._key, "m", *scope, self._size)
+        names = kv.chain(self._key, root, np.array(tokens[:-1], np.uint32), self._size).tolist()
+        held = self._feeds[slot].index
+        return (
+            next((n for n, name in enumerate(names) if (kv.GPU, name) not in held), len(names)) * self._size
+        )
 
 
 def _scope_of(event: dict[str, Any]) -> Scope:

@@ -1,6 +1,6 @@
 """What the intake and an index predict is what the workers find in their caches, whatever happens between."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,13 +9,18 @@ import pytest
 
 from grove_dp.sim.publisher import EventSettings
 from grove_dp.sim.worker import SimWorkers
-from tests.routing.kv_truth import ADAPTER, TokenIndex, Truth
+from tests.routing.kv_truth import ADAPTER, CoreIndex, Index, TokenIndex, Truth
 
 BLOCK = 16
 
 
+EveryIndex = pytest.mark.parametrize("kind", [TokenIndex, CoreIndex])
+Kind = Callable[[int], Index]
+
+
 @asynccontextmanager
 async def fleet(
+    kind: Kind = TokenIndex,
     *,
     count: int = 3,
     blocks: int = 160,
@@ -23,7 +28,7 @@ async def fleet(
     heal: bool = False,
     events: dict[str, Any] | None = None,
     **settings: Any,
-) -> AsyncIterator[tuple[Truth, TokenIndex]]:
+) -> AsyncIterator[tuple[Truth, Index]]:
     """Caches that hold a third of the conversations, unless there are more *blocks*."""
     endpoints = {"endpoint": "tcp://127.0.0.1:0", "replay_endpoint": "tcp://127.0.0.1:0", "topic": "kv@fleet"}
     workers = SimWorkers(
@@ -38,7 +43,7 @@ async def fleet(
         kv_events=EventSettings(**endpoints, **(events or {})),
         **settings,
     )
-    index = TokenIndex(BLOCK)
+    index = kind(BLOCK)
     async with workers, aiohttp.ClientSession() as http:
         truth = Truth(index, workers, http, seed=1, scopes=scopes, heal=heal)
         async with truth.events:
@@ -46,8 +51,9 @@ async def fleet(
             yield truth, index
 
 
-async def test_predictions_hold_through_evictions_a_restart_and_a_gap() -> None:
-    async with fleet() as (truth, index):
+@EveryIndex
+async def test_predictions_hold_through_evictions_a_restart_and_a_gap(kind: Kind) -> None:
+    async with fleet(kind) as (truth, index):
         disturbances = {
             80: lambda: truth.workers[1].fault("restart"),
             140: lambda: truth.workers[2].fault("events_gap", count=3),
@@ -62,6 +68,7 @@ async def test_predictions_hold_through_evictions_a_restart_and_a_gap() -> None:
     assert tally.agreement >= 0.99, (tally.wrong, tally.cold)
 
 
+@EveryIndex
 @pytest.mark.parametrize(
     ("settings", "events", "scopes"),
     [
@@ -71,9 +78,9 @@ async def test_predictions_hold_through_evictions_a_restart_and_a_gap() -> None:
     ],
 )
 async def test_predictions_are_exact_in_every_form(
-    settings: dict[str, Any], events: dict[str, Any], scopes: bool
+    kind: Kind, settings: dict[str, Any], events: dict[str, Any], scopes: bool
 ) -> None:
-    async with fleet(count=2, scopes=scopes, events=events, **settings) as (truth, index):
+    async with fleet(kind, count=2, scopes=scopes, events=events, **settings) as (truth, index):
         tally = await truth.run(60)
     assert index.removed > 500
     assert tally.cached > tally.tokens / 5
@@ -83,8 +90,11 @@ async def test_predictions_are_exact_in_every_form(
 GAP = 40, 12  # before which round, how many batches
 
 
-async def test_what_is_known_after_a_hole_for_good_promises_too_little_and_never_too_much() -> None:
-    async with fleet(count=1, blocks=350, events={"buffer_steps": 3}) as (truth, _):
+@EveryIndex
+async def test_what_is_known_after_a_hole_for_good_promises_too_little_and_never_too_much(
+    kind: Kind,
+) -> None:
+    async with fleet(kind, count=1, blocks=350, events={"buffer_steps": 3}) as (truth, _):
         tally = await truth.run(160, {GAP[0]: lambda: truth.workers[0].fault("events_gap", count=GAP[1])})
         (state,) = truth.events.states()
     assert (state.state, state.reason) == ("cold", "ReplayTruncated")
@@ -95,8 +105,9 @@ async def test_what_is_known_after_a_hole_for_good_promises_too_little_and_never
     )  # of 114: nobody announces it again
 
 
-async def test_reports_that_we_ask_for_heal_what_no_replay_can() -> None:
-    async with fleet(count=1, blocks=350, heal=True, events={"buffer_steps": 3}) as (truth, _):
+@EveryIndex
+async def test_reports_that_we_ask_for_heal_what_no_replay_can(kind: Kind) -> None:
+    async with fleet(kind, count=1, blocks=350, heal=True, events={"buffer_steps": 3}) as (truth, _):
         tally = await truth.run(160, {GAP[0]: lambda: truth.workers[0].fault("events_gap", count=GAP[1])})
         (state,) = truth.events.states()
         assert (state.state, state.reason) == ("cold", "ReplayTruncated")
