@@ -85,8 +85,25 @@ static void gdp_test_cuts(void)
     CHECK(gdp_cut("ab<>", 5, 8, out) == 0 && gdp_cut("ab<>", 2, 8, out) == 1);
 }
 
+/* Reads no byte too many, and every byte counts. */
+static void gdp_test_keys(void)
+{
+    char text[150];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)i;
+    for (size_t len = 0; len <= sizeof text; len++) {
+        const uint64_t key = gdp_text_key(gdp_walled(text, len, false), len, 7);
+        CHECK(key == gdp_text_key(gdp_walled(text, len, true), len, 7) && key != gdp_text_key(text, len, 8));
+        for (size_t i = 0; i < len; i++) {
+            text[i] ^= 1;
+            CHECK(gdp_text_key(text, len, 7) != key);
+            text[i] ^= 1;
+        }
+    }
+}
+
 void gdp_test_spans(void)
 {
+    gdp_test_keys();
     gdp_test_items();
     gdp_test_fields();
     gdp_test_cuts();

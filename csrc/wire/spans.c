@@ -124,3 +124,40 @@ size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark
     }
     return n;
 }
+
+static uint64_t gdp_fold(uint64_t a, uint64_t b)
+{
+    __extension__ typedef unsigned __int128 gdp_wide;
+    const gdp_wide product = (gdp_wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+enum { LANES = 4, ROUND = 16 * LANES };
+
+static void gdp_key_round(const unsigned char *p, const uint64_t *secret, uint64_t *lane)
+{
+    uint64_t w[2 * LANES];
+    memcpy(w, p, ROUND);
+    for (int i = 0; i < LANES; i++) lane[i] = gdp_fold(w[2 * i] ^ secret[i], w[2 * i + 1] ^ lane[i]);
+}
+
+uint64_t gdp_text_key(const void *bytes, size_t len, uint64_t seed)
+{
+    static const uint64_t K[LANES] = {0x9e3779b97f4a7c15u, 0xd6e8feb86659fd93u, 0xa0761d6478bd642fu,
+                                      0xe7037ed1a0b428dbu};
+    const unsigned char *p = bytes;
+    uint64_t secret[LANES], lane[LANES];
+    for (int i = 0; i < LANES; i++) {
+        secret[i] = gdp_fold(seed ^ K[i], K[(i + 1) % LANES]);
+        lane[i] = secret[i] ^ len;
+    }
+    for (size_t left = len; left >= ROUND; left -= ROUND, p += ROUND) gdp_key_round(p, secret, lane);
+    if (len % ROUND) {
+        unsigned char last[ROUND] = {0};
+        memcpy(last, p, len % ROUND);
+        gdp_key_round(last, secret, lane);
+    }
+    const uint64_t a = gdp_fold(lane[0] ^ secret[1], lane[1] ^ secret[2]);
+    const uint64_t b = gdp_fold(lane[2] ^ secret[3], lane[3] ^ secret[0]);
+    return gdp_fold(a ^ secret[2], b ^ secret[3]);
+}

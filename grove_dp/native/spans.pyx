@@ -13,6 +13,7 @@ cdef extern from "gdp/spans.h" nogil:
     int64_t gdp_json_fields(const char *, size_t, gdp_field *, size_t)
     int64_t gdp_json_items(const char *, size_t, gdp_span *, size_t)
     size_t gdp_text_cuts(const char *, size_t, const char *, size_t, size_t, uint32_t *, size_t)
+    uint64_t gdp_text_key(const void *, size_t, uint64_t)
 
 cdef extern from "gdp/load.h" nogil:
     uint64_t gdp_hash(const void *, size_t, uint64_t)
@@ -26,6 +27,11 @@ cdef enum:
 def hash64(const unsigned char[::1] data, uint64_t seed=0):
     """The core's hash of bytes."""
     return gdp_hash(&data[0] if data.shape[0] else NULL, data.shape[0], seed)
+
+
+def key64(const unsigned char[::1] data, uint64_t seed):
+    """64 bits that name *data* behind what *seed* names."""
+    return gdp_text_key(&data[0] if data.shape[0] else NULL, data.shape[0], seed)
 
 
 def fields(bytes data):
@@ -47,8 +53,8 @@ def fields(bytes data):
 def items(bytes data, size_t start, size_t end, uint64_t key):
     """The items of the array data[start:end]: [(start, end)] in *data*, and keys.
 
-    keys[0] is hash64(item 0, *key*), keys[i] is hash64(item i, keys[i - 1]). None when it is no array, or has more
-    than 65,536 items."""
+    keys[0] is key64(item 0, *key*), keys[i] is key64(item i, keys[i-1]). None when it is no array, or has
+    more than 65,536 items."""
     if not start <= end <= <size_t>len(data):
         raise ValueError(f"no part of {len(data)} bytes: {start}..{end}")
     cdef const char *p = data
@@ -66,7 +72,7 @@ def items(bytes data, size_t start, size_t end, uint64_t key):
         spans, keys = [], []
         for i in range(n):
             at = start + found[i].off
-            key = gdp_hash(p + at, found[i].len, key)
+            key = gdp_text_key(p + at, found[i].len, key)
             spans.append((at, at + found[i].len))
             keys.append(key)
         return spans, keys
@@ -75,10 +81,10 @@ def items(bytes data, size_t start, size_t end, uint64_t key):
 
 
 def cuts(bytes text, bytes mark, size_t least, uint64_t key):
-    """Where *text* may be cut, each cut before a *mark* and at least *least* bytes behind the one before, and keys.
+    """Where *text* may be cut: before a *mark*, *least* bytes or more behind the cut before. And keys.
 
-    keys[0] is hash64(text[:cuts[0]], *key*), keys[i] is hash64(text[cuts[i - 1]:cuts[i]], keys[i - 1]). At most 4,096
-    cuts; what stands behind the last is in no key."""
+    keys[0] is key64(text[:cuts[0]], *key*), keys[i] is key64(text[cuts[i-1]:cuts[i]], keys[i-1]). At most
+    4,096 cuts; what stands behind the last is in no key."""
     if not mark or not least:
         raise ValueError("mark and least must not be empty")
     cdef uint32_t found[CUTS_MAX]
@@ -89,6 +95,6 @@ def cuts(bytes text, bytes mark, size_t least, uint64_t key):
     with nogil:
         n = gdp_text_cuts(p, size, m, mark_size, least, found, CUTS_MAX)
         for i in range(n):
-            key = told[i] = gdp_hash(p + start, found[i] - start, key)
+            key = told[i] = gdp_text_key(p + start, found[i] - start, key)
             start = found[i]
     return [found[i] for i in range(n)], [told[i] for i in range(n)]

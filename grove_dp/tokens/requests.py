@@ -41,12 +41,8 @@ _PROMPT_FIELDS = (
     b"tools",
 )
 # Fields that change the prompt in ways that only the worker knows.
-_REFUSED = (
-    b"chat_template",
-    b"mm_processor_kwargs",
-    b"prompt_embeds",
-    b"suffix",
-    b"truncate_prompt_tokens",
+_REFUSED = frozenset(
+    (b"chat_template", b"mm_processor_kwargs", b"prompt_embeds", b"suffix", b"truncate_prompt_tokens")
 )
 # Corners of requests in which workers differ (probe.py): a field, and what stands in it where it is used.
 _FEATURES = {
@@ -73,7 +69,8 @@ class Body:
             raise Unsupported("BodyShape", "not a plain JSON object")
         self.raw = raw
         self._fields = found
-        self.refuse(*_REFUSED)
+        if not _REFUSED.isdisjoint(found):
+            self.refuse(*_REFUSED)
         if b"kv_transfer_params" in found and b"prompt_token_ids" in self.value(b"kv_transfer_params"):
             raise Unsupported("Field", "kv_transfer_params.prompt_token_ids")
 
@@ -96,12 +93,15 @@ class Body:
 
     def value(self, name: bytes) -> bytes:
         """The field as sent; "null" when it is absent."""
-        start, end = self._fields.get(name, (0, 0))
-        return self.raw[start:end] or b"null"
+        if (place := self._fields.get(name)) is None:
+            return b"null"
+        return self.raw[place[0] : place[1]]
 
     def parsed(self, name: bytes, kind: type[_T]) -> _T | None:
         """The field, which must be a *kind* or null."""
-        return as_type(self.value(name), kind) if self.has(name) else None
+        if name not in self._fields or (raw := self.value(name)) == b"null":
+            return None
+        return as_type(raw, kind)
 
     def flag(self, name: bytes, *, default: bool) -> bool:
         found = self.parsed(name, bool)
@@ -120,9 +120,8 @@ class Body:
         """64 bits that name the prompt as it was sent. For requests that are not refused otherwise."""
         view, key = memoryview(self.raw), seed
         for name in _PROMPT_FIELDS:
-            if name in self._fields:
-                start, end = self._fields[name]
-                key = spans.hash64(view[start:end], spans.hash64(name, key))
+            if (place := self._fields.get(name)) is not None:
+                key = spans.key64(view[place[0] : place[1]], spans.key64(name, key))
         return key
 
     def messages(self) -> list[Any]:

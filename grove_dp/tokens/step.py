@@ -78,7 +78,7 @@ class PromptReader:
         if self.without:
             given.refuse_features(self.without)
         root = self._chain.root(Scope(self._model, lora, given.salt(), self._block_size))
-        key = given.key(spans.hash64(endpoint.encode(), root ^ self._secret)) if self._timeless else 0
+        key = given.key(spans.key64(endpoint.encode(), root ^ self._secret)) if self._timeless else 0
         known = self.memo.get(key)
         if known is not None:
             return known.prompt()

@@ -30,9 +30,22 @@ def test_parts_are_found_where_the_twin_finds_them(data):
     assert spans.items(data, 0, len(data), 7) == plain.items(data, 0, len(data), 7)
 
 
-@given(st.binary(max_size=100), st.integers(0, 2**64 - 1))
-def test_bytes_hash_as_in_the_twin(data, seed):
+@given(st.binary(max_size=200), st.integers(0, 2**64 - 1))
+def test_bytes_have_the_key_that_the_twin_gives_them(data, seed):
+    assert spans.key64(data, seed) == plain.key64(data, seed)
     assert spans.hash64(data, seed) == plain.hash64(data, seed)
+
+
+def test_bytes_that_differ_in_a_bit_have_keys_that_differ_in_half_of_theirs():
+    data, seeds, flips = bytes(range(150)), range(40), []
+    for seed in seeds:
+        for bit in range(0, 1200, 7):
+            other = bytearray(data)
+            other[bit // 8] ^= 1 << bit % 8
+            flips.append((spans.key64(data, seed) ^ spans.key64(bytes(other), seed)).bit_count())
+    assert 31.5 < sum(flips) / len(flips) < 32.5
+    assert min(flips) > 8
+    assert len({spans.key64(bytes(n), 3) for n in range(300)}) == 300
 
 
 @given(st.lists(VALUES, max_size=6), st.sampled_from([None, 1]))

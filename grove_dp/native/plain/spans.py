@@ -1,11 +1,13 @@
 """Twin of `grove_dp.native.spans`: a regular expression finds strings, brackets are counted."""
 
 import re
+import struct
 from collections.abc import Callable
 
-__all__ = ["cuts", "fields", "hash64", "items"]
+__all__ = ["cuts", "fields", "hash64", "items", "key64"]
 
-_K0, _K1, _MASK = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 2**64 - 1
+_KEYS = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB)
+_MASK = 2**64 - 1
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"')
 _WORD = re.compile(rb'[^,\]} \t\r\n":\[{]+')
 _BLANKS = re.compile(rb"[ \t\r\n]*")
@@ -19,11 +21,23 @@ class _Bad(Exception):
 
 def hash64(data: bytes, seed: int = 0) -> int:
     """The core's multiply-fold hash."""
-    h = seed ^ _fold(len(data) ^ _K0, _K1)
+    h = seed ^ _fold(len(data) ^ _KEYS[0], _KEYS[1])
     whole = len(data) // 8 * 8
     for at in range(0, whole, 8):
-        h = (_fold(h ^ int.from_bytes(data[at : at + 8], "little"), _K0) + _K1) & _MASK
-    return _fold(h ^ int.from_bytes(data[whole:], "little") ^ _K1, _K0 ^ h >> 29)
+        h = (_fold(h ^ int.from_bytes(data[at : at + 8], "little"), _KEYS[0]) + _KEYS[1]) & _MASK
+    return _fold(h ^ int.from_bytes(data[whole:], "little") ^ _KEYS[1], _KEYS[0] ^ h >> 29)
+
+
+def key64(data: bytes, seed: int) -> int:
+    """Four lanes of multiply and fold, their factors made of the seed."""
+    secret = [_fold(seed ^ k, _KEYS[(i + 1) % 4]) for i, k in enumerate(_KEYS)]
+    lanes = [s ^ len(data) for s in secret]
+    padded = data + bytes(-len(data) % 64)
+    for words in struct.iter_unpack("<8Q", padded):
+        lanes = [_fold(words[2 * i] ^ secret[i], words[2 * i + 1] ^ lanes[i]) for i in range(4)]
+    a = _fold(lanes[0] ^ secret[1], lanes[1] ^ secret[2])
+    b = _fold(lanes[2] ^ secret[3], lanes[3] ^ secret[0])
+    return _fold(a ^ secret[2], b ^ secret[3])
 
 
 def _fold(a: int, b: int) -> int:
@@ -60,7 +74,7 @@ def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, 
 
     if not _split(part, b"[]", item) or len(spans) > _ITEMS_MAX:
         return None
-    keys = [key := hash64(data[a:b], key) for a, b in spans]
+    keys = [key := key64(data[a:b], key) for a, b in spans]
     return spans, keys
 
 
@@ -70,7 +84,7 @@ def cuts(text: bytes, mark: bytes, least: int, key: int) -> tuple[list[int], lis
     at = 0
     while len(ends) < _CUTS_MAX and (at := text.find(mark, at + least)) >= 0:
         ends.append(at)
-    keys = [key := hash64(text[a:b], key) for a, b in zip([0, *ends], ends, strict=False)]
+    keys = [key := key64(text[a:b], key) for a, b in zip([0, *ends], ends, strict=False)]
     return ends, keys
 
 
