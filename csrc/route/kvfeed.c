@@ -1,4 +1,4 @@
-/* kvfeed.c -- see kvfeed.h. From the bottom up: hashes held, rows of blocks, what an event says of its blocks, events. */
+/* kvfeed.c -- see kvfeed.h. From the bottom up: hashes held, rows of blocks, what an event says of them, events. */
 #include "gdp/kvfeed.h"
 
 #include <string.h>
@@ -87,7 +87,7 @@ static bool gdp_feed_hold(gdp_kvfeed *f, uint8_t medium, uint64_t mix, uint64_t 
         return true;
     }
     *fresh = true; /* another hash in the same place (or the same one with another meaning: then the last one counts) */
-    if (!gdp_side_set(&f->exact, gdp_exact_key(medium, mix), chain ? chain : 1)) return false; /* 0 and 1 are one name */
+    if (!gdp_side_set(&f->exact, gdp_exact_key(medium, mix), chain ? chain : 1)) return false; /* one name */
     if (at.exact) gdp_feed_unname(f, medium, at.chain);
     return true;
 }
@@ -119,7 +119,7 @@ static void gdp_feed_release(gdp_kvfeed *f, uint8_t medium, gdp_kv_hash hash, in
 
 /* ------------------------------------------------------ rows ---------------------------------------------------- */
 
-/* Tells the sink of blocks whose hashes are held already. Where the block was there under another name, it has one more. */
+/* Tells the sink of blocks whose hashes are held by now. A block that was there under another name has one more. */
 static void gdp_feed_tell(gdp_kvfeed *f, uint8_t medium, uint64_t parent, bool first, const uint64_t *chain, uint32_t n,
                           const bool *fresh)
 {
@@ -216,16 +216,17 @@ static bool gdp_is_lora(const gdp_told *t, const gdp_kv_extra *k)
 }
 
 /* The adapter stands on every block, the salt on the first one of a prompt. Untagged, a string is the adapter if it is
- * called so; else, on a first block, the last one is the salt. (An image's name, untagged and alone there, is taken for a
- * salt: it keeps the prompt apart from all others just as well.) */
+ * called so; else, on a first block, the last one is the salt. (An image's name, untagged and alone there, is taken for
+ * a salt: it keeps the prompt apart from all others just as well.) */
 static gdp_told gdp_told_of(const gdp_kv_batch *batch, const gdp_kv_event *e, const char *payload)
 {
     gdp_told t = {batch, e, payload, NULL, NULL};
     const gdp_kv_extra *keys = batch->extras + e->extra_at;
     for (uint32_t i = 0; !e->has_parent && i < e->n_extras && keys[i].block == 0; i++) {
+        const bool tagged = t.salt && t.salt->kind == GDP_KEY_SALT;
         if (gdp_is_lora(&t, &keys[i]))
             t.lora = &keys[i];
-        else if (keys[i].kind == GDP_KEY_SALT || (keys[i].kind == GDP_KEY_BARE && !(t.salt && t.salt->kind == GDP_KEY_SALT)))
+        else if (keys[i].kind == GDP_KEY_SALT || (keys[i].kind == GDP_KEY_BARE && !tagged))
             t.salt = &keys[i];
     }
     return t;
@@ -314,7 +315,8 @@ static void gdp_feed_blocks(gdp_kvfeed *f, const gdp_told *t, bool asked)
         f->starved = true;
         return;
     }
-    const gdp_row row = {e->medium, asked, e->n_hashes, e->block_size, b->hashes + e->hash_at, b->tokens + e->token_at, extras};
+    const gdp_row row = {e->medium, asked, e->n_hashes, e->block_size, b->hashes + e->hash_at, b->tokens + e->token_at,
+                         extras};
     const uint64_t mix = e->has_parent ? gdp_kv_mix(f->key, e->parent) : 0;
     if (!e->has_parent)
         gdp_feed_row(f, &row, gdp_told_root(f, t), true);

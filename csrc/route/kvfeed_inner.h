@@ -1,4 +1,4 @@
-/* kvfeed_inner.h -- what a feed remembers: hashes held (pages), what is rare (sides), stores without parents (the wait).
+/* kvfeed_inner.h -- what a feed remembers: hashes held (pages), what is rare (sides), rows without parents (the wait).
  *
  * Every hash is mixed with the secret to 64 bits first, so nobody can make hashes meet. Pages look at the upper bits of
  * the mix, whose number never changes while there are more and more pages:
@@ -52,7 +52,7 @@ uint8_t gdp_pages_base(uint32_t blocks); /* for about that many entries */
 uint64_t *gdp_pages_find(const gdp_pages *pages, uint64_t mix);
 bool gdp_pages_put(gdp_pages *pages, uint8_t base, uint64_t mix, uint64_t chain); /* not there yet; false: no memory */
 void gdp_pages_take(gdp_pages *pages, uint64_t mix);                               /* there */
-bool gdp_pages_any(gdp_pages *pages, uint64_t *mix, uint64_t *chain);              /* some entry; false: there is none */
+bool gdp_pages_any(gdp_pages *pages, uint64_t *mix, uint64_t *chain);              /* some entry; false: none */
 void gdp_pages_ahead(const gdp_pages *pages, uint64_t mix);                        /* it will be asked for soon */
 void gdp_pages_free(gdp_pages *pages);
 
@@ -83,7 +83,7 @@ typedef struct {
     const uint64_t *extras; /* one per block, or NULL */
 } gdp_row;
 
-/* A row whose parent is not known. The arrays of `row` lie behind it; bit i of `gone`: block i was removed meanwhile. */
+/* A row whose parent is not known. Its arrays lie behind it. Bit i of `gone`: block i was removed meanwhile. */
 typedef struct gdp_waiter {
     struct gdp_waiter *older, *newer; /* all that wait */
     struct gdp_waiter *next;          /* the same parent; or the list of those whose parent came */

@@ -1,8 +1,8 @@
 /* kvfeed_pages.c -- hashes held, 12 bytes each: sorted pages of 64 entries or so, see kvfeed.h and kvfeed_inner.h.
  *
- * A find reads a tag or two next to where it should be, and one chain; an insert moves half a page, 400 bytes. Pages grow
- * by an eighth and give back what is more than half empty. When they hold 128 on average, all are cut in two; if memory
- * does not suffice for that they just go on growing. */
+ * A find reads a tag or two next to where it should be, and one chain; an insert moves half a page, 400 bytes. Pages
+ * grow by an eighth and give back what is more than half empty. When they hold 128 on average, all are cut in two; if
+ * memory does not suffice for that they just go on growing. */
 #include <string.h>
 
 #include "kvfeed_inner.h"

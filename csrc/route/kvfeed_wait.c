@@ -1,7 +1,7 @@
 /* kvfeed_wait.c -- rows whose parent is not known, within so many bytes; the oldest one goes first.
  *
- * After a message was lost, running requests go on to announce blocks behind those that nobody heard of. A replay brings
- * the parents, and then all is known at once; without it the rows would lie here for ever. */
+ * After a message was lost, running requests go on to announce blocks behind those that nobody heard of. A replay
+ * brings the parents, and then all is known at once; without it the rows would lie here for ever. */
 #include <string.h>
 
 #include "kvfeed_inner.h"

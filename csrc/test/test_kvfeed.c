@@ -35,7 +35,8 @@ typedef struct {
     uint32_t tokens[BLOCKS * SIZE];
 } gdp_scene_kv;
 
-static void gdp_prompt_chain(const gdp_scene_kv *s, const char *lora, const char *salt, const uint64_t *extras, uint64_t *out)
+static void gdp_prompt_chain(const gdp_scene_kv *s, const char *lora, const char *salt, const uint64_t *extras,
+                             uint64_t *out)
 {
     const gdp_scope scope = {"m", lora, salt, 1, strlen(lora), strlen(salt), SIZE};
     gdp_chain(&s->key, gdp_chain_root(&s->key, &scope), s->tokens, BLOCKS * SIZE, SIZE, extras, out);
@@ -160,7 +161,7 @@ void gdp_test_kvfeed_remaining_copies(void)
     gdp_kv_end(s);
 }
 
-/* Clearings come late and twice, in the batch of the next store; what stands before them in it goes, what follows stays. */
+/* Clearings come late and twice, in the batch of the next store; what stands before them goes, what follows stays. */
 void gdp_test_kvfeed_cleared(void)
 {
     gdp_scene_kv *s = gdp_kv_begin(0, 0);
@@ -403,7 +404,10 @@ void gdp_test_kvfeed_meeting_hashes(void)
     gdp_scene_kv *s = gdp_kv_begin(1, 0);
     gdp_placed *all = malloc(TRIED * sizeof *all);
     CHECK(all != NULL);
-    for (uint64_t i = 0; i < TRIED; i++) all[i] = (gdp_placed){gdp_pages_place(4, gdp_kv_mix(&s->key, (gdp_kv_hash){i, 0})), i};
+    for (uint64_t i = 0; i < TRIED; i++) {
+        const gdp_kv_hash hash = {i, 0};
+        all[i] = (gdp_placed){gdp_pages_place(4, gdp_kv_mix(&s->key, hash)), i};
+    }
     qsort(all, TRIED, sizeof *all, gdp_by_place);
     int met = 0;
     for (uint32_t i = 1; i < TRIED; i++) {
@@ -457,7 +461,10 @@ void gdp_test_kvfeed_memory(void)
     for (uint64_t mark = 4096; n < MOST; mark *= 2) {
         for (; n < mark; n += 64) gdp_kv_row(s, n, false);
         CHECK(gdp_kvfeed_held(s->feed) == n);
-        for (uint64_t i = 0; i < n; i++) CHECK(gdp_kvfeed_find(s->feed, 0, (gdp_kv_hash){gdp_scattered(i), 0}, &chain) == 1);
+        for (uint64_t i = 0; i < n; i++) {
+            const gdp_kv_hash hash = {gdp_scattered(i), 0};
+            CHECK(gdp_kvfeed_find(s->feed, 0, hash, &chain) == 1);
+        }
         const double each = (double)(gdp_kvfeed_bytes(s->feed) - 1024) / (double)n;
         if (getenv("GDP_SHOW")) printf("    %.2f bytes per hash of %u\n", each, (unsigned)n);
         CHECK(each < 14.5);
@@ -539,47 +546,53 @@ void gdp_oom_kvfeed(void)
 
 /* ----------------------------------------------------- timing ---------------------------------------------------- */
 
-/* A worker at its capacity: each step evicts as many blocks as a request of 32 stores, as an engine says it. */
+/* Payloads of one request's prompt each, 32 blocks of token ids as texts have them. The worker holds 65,536 blocks:
+ * either it fills from nothing again and again, or every block stored has one removed before it, by an event of its
+ * own. */
 enum { HELD = 65536, ROW = 32, STEPS = HELD / ROW };
 
 typedef struct {
     gdp_scene_kv *scene;
     gdp_pack steps[STEPS];
-    uint32_t block_size, at;
+    uint32_t at;
+    bool fills;
 } gdp_kvfeed_bench;
 
 static void gdp_kvfeed_step(void *arg)
 {
     gdp_kvfeed_bench *b = arg;
     const gdp_pack *p = &b->steps[b->at++ % STEPS];
+    if (b->fills && b->at % STEPS == 1) gdp_kvfeed_clear(b->scene->feed);
     if (gdp_kv_decode(&b->scene->batch, p->bytes, p->n) <= 0) abort();
     gdp_kvfeed_apply(b->scene->feed, &b->scene->batch, (const char *)p->bytes, 0);
 }
 
-/* Removals one by one, as the engine's pool sends them, and a store in the same place. */
-static void gdp_bench_pack(gdp_pack *p, uint64_t from, uint32_t block_size, uint64_t *seed)
+static void gdp_bench_pack(gdp_pack *p, uint64_t from, uint32_t block_size, bool removed, uint64_t *seed)
 {
     static uint32_t tokens[ROW * 64];
     uint64_t hashes[ROW];
-    for (uint32_t i = 0; i < ROW * block_size; i++) tokens[i] = gdp_random(seed) % 100000;
+    for (uint32_t i = 0; i < ROW * block_size; i++)
+        tokens[i] = gdp_random(seed) % (gdp_random(seed) % 8 ? 20000 : 128000);
     for (uint64_t i = 0; i < ROW; i++) hashes[i] = gdp_scattered(from + i);
-    gdp_pack_batch(p, 1 + ROW);
-    for (uint64_t i = 0; i < ROW; i++) gdp_pack_removed(p, &hashes[i], 1, "GPU", 0);
+    gdp_pack_batch(p, 1 + (removed ? ROW : 0));
+    for (uint64_t i = 0; i < ROW && removed; i++) gdp_pack_removed(p, &hashes[i], 1, "GPU", 0);
     gdp_pack_stored(p, &(gdp_pack_block){.hashes = hashes, .n = ROW, .tokens = tokens, .n_tokens = ROW * block_size,
-                                         .block_size = block_size, .medium = "GPU", .group = 0, .kind = "full_attention"});
+                                         .block_size = block_size, .medium = "GPU", .group = 0,
+                                         .kind = "full_attention"});
 }
 
 void gdp_bench_kvfeed(void)
 {
     static gdp_kvfeed_bench b;
     uint64_t seed = 9;
-    for (uint32_t block_size = 16; block_size <= 64; block_size *= 2) {
-        b = (gdp_kvfeed_bench){.scene = gdp_kv_begin(HELD, 0), .block_size = block_size};
+    for (int row = 0; row < 6; row++) {
+        const uint32_t block_size = 16u << row % 3;
+        b = (gdp_kvfeed_bench){.scene = gdp_kv_begin(HELD, 0), .fills = row < 3};
         b.scene->sink.blind = true;
-        for (uint64_t i = 0; i < STEPS; i++) gdp_bench_pack(&b.steps[i], i * ROW, block_size, &seed);
-        for (int i = 0; i < STEPS; i++) gdp_kvfeed_step(&b); /* the first time it removes nothing */
+        for (uint64_t i = 0; i < STEPS; i++) gdp_bench_pack(&b.steps[i], i * ROW, block_size, !b.fills, &seed);
+        for (int i = 0; i < STEPS; i++) gdp_kvfeed_step(&b);
         char name[80];
-        snprintf(name, sizeof name, "kvfeed, block of %u stored and one removed", block_size);
+        snprintf(name, sizeof name, "kvfeed, block of %u stored%s", block_size, b.fills ? "" : " and one removed");
         gdp_bench_row(name, b.steps[0].n / ROW, gdp_bench_ns(gdp_kvfeed_step, &b) / ROW);
         for (int i = 0; i < STEPS; i++) free(b.steps[i].bytes);
         gdp_kv_end(b.scene);
