@@ -35,6 +35,8 @@ __all__ = ["FeedState", "IntakeLimits", "Kind", "KvEvents", "Sink", "Unreachable
 
 RECEIVE_MAX: Final = 4_096  # messages that wait in ZMQ; then the publisher's own queue (100,000) fills
 SOCKETS_MAX: Final = 65_535  # three for each slot and each replay; ZMQ's default is 1,023
+STEADY_S: Final = 5.0  # a connection that ends sooner counts as one that failed
+RELINK_MAX_S: Final = 5.0
 RETRY_S: Final = 1.0  # when the process has no more sockets or files
 EMPTY: Final = memoryview(b"")
 
@@ -67,7 +69,7 @@ class IntakeLimits(Struct, frozen=True):
     replay: ReplayLimits = ReplayLimits()
     held: Bounds = Bounds()
     full_pause_s: float = 0.05  # after the sink refused
-    relink_pause_s: float = 0.1
+    relink_pause_s: float = 0.1  # the first; it doubles while connections fail
     expire_s: float = 30.0  # without a connection, then the entries are dropped
 
 
@@ -198,6 +200,8 @@ class Feed:
         self._replay: tuple[Ask, Replay] | None = None
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}  # one of each kind
         self._tap: Tap | None = None
+        self._up_at: float | None = None
+        self._failed = 0  # connections in a row
         self._link()
         self.audit.reset()  # whatever the slot held before is not of this publisher
 
@@ -270,11 +274,22 @@ class Feed:
         if up:
             if expiry := self._timers.pop(self._expire, None):
                 expiry.cancel()
+            self._up_at = self._loop.time()
             self.audit.connected()
         else:
             self._unlink()
-            self._relink()
+            self._relink_soon()
         self._follow_up()
+
+    def _relink_soon(self) -> None:
+        """At once after a good connection, later each time after others: if somebody else has that port, each
+        knock is answered by hanging up."""
+        steady = self._up_at is not None and self._loop.time() - self._up_at > STEADY_S
+        self._up_at, self._failed = None, 0 if steady else self._failed + 1
+        if self._failed < 2:
+            self._relink()
+            return
+        self._later(min(RELINK_MAX_S, self._limits.relink_pause_s * 2 ** (self._failed - 2)), self._relink)
 
     def _relink(self) -> None:
         try:
@@ -285,6 +300,7 @@ class Feed:
 
     def _unlink(self) -> None:
         self.audit.disconnected()
+        self._later(self._limits.expire_s, self._expire)
         if self._tap:
             self._tap.close()
             self._tap = None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -305,6 +306,24 @@ async def test_a_worker_that_stays_away_loses_its_entries():
         await ring.until(lambda: ring.applied == [])
         publisher.start()
         await ring.until(lambda: state_of(events).state == "live")
+
+
+async def test_a_port_where_somebody_else_hangs_up_is_not_knocked_at_all_the_time():
+    knocks = []
+
+    async def hang_up(_reader, writer):
+        knocks.append(asyncio.get_running_loop().time())
+        writer.close()
+
+    limits = IntakeLimits(replay=LIMITS.replay, relink_pause_s=0.04)
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        endpoint = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with intake(KvSource(0, endpoint), limits) as (events, _), asyncio.timeout(20):
+            while len(knocks) < 6:  # noqa: ASYNC110 - the server has no more to tell
+                await asyncio.sleep(0.01)
+            assert events.cold(SLOT)
+    pauses = [later - sooner for sooner, later in pairwise(knocks)]
+    assert all(pause >= least for pause, least in zip(pauses, (0, 0.04, 0.08, 0.16, 0.32), strict=True))
 
 
 async def test_another_source_for_a_slot_begins_with_an_empty_picture():
