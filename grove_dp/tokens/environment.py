@@ -5,21 +5,26 @@ Sandboxed and immutable (a template comes with a model and is not trusted), trim
 `tojson` without HTML escapes, `raise_exception`, `strftime_now`.
 
 PERF: nearly all that a template does is to read attributes: `message.role`, `text.startswith`, `loop.last`,
-`ns.found`. The sandbox asks a dozen isinstance questions for each. For plain dicts, strings, loops and
-namespaces the answer is known without them, so it is given at once; all else takes the sandbox's way. 40
-messages through Qwen3's template: 240 instead of 730 us (bench/tokens.py).
+`ns.found`. The sandbox asks a dozen isinstance questions for each, and some more for a call. For plain dicts,
+strings, loops, namespaces, and for calls of string methods, the answer is known without them, so it is given
+at once; all else takes the sandbox's way. Sums of texts ('<|im_start|>' + role + ...) are joined at once, not
+copied at every plus. 40 messages through Qwen3's template: 190 instead of 730 us.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import reduce
+from operator import add
+from types import BuiltinMethodType
 from typing import Any
 
 from jinja2 import TemplateError, nodes, pass_eval_context
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import EvalContext
 from jinja2.parser import Parser
-from jinja2.runtime import LoopContext
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
@@ -32,7 +37,44 @@ _STR_ATTRIBUTES = frozenset(name for name in dir(str) if name[0] != "_") - {"for
 _LOOP_ATTRIBUTES = frozenset(name for name in dir(LoopContext) if name[0] != "_")
 
 
+class _CodeGenerator(CodeGenerator):
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802 -- jinja's name
+        terms: list[nodes.Expr] = []
+        left: nodes.Expr = node
+        while isinstance(left, nodes.Add):  # they nest to the left
+            terms.append(left.right)
+            left = left.left
+        if len(terms) == 1:
+            super().visit_Add(node, frame)
+            return
+        self.write("environment.total((")
+        for term in (left, *reversed(terms)):
+            self.visit(term, frame)
+            self.write(", ")
+        self.write("))")
+
+
 class _Environment(ImmutableSandboxedEnvironment):
+    code_generator_class = _CodeGenerator
+
+    def total(self, terms: tuple[Any, ...]) -> Any:
+        """The sum of three terms or more."""
+        for term in terms:
+            if type(term) is not str:
+                return reduce(add, terms)
+        return "".join(terms)
+
+    def call(self, context: Context, called: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if (
+            type(called) is BuiltinMethodType
+            and type(called.__self__) is str
+            and called.__name__ in _STR_ATTRIBUTES
+        ):
+            kwargs.pop("_loop_vars", None)  # jinja's own, for functions that want its context
+            kwargs.pop("_block_vars", None)
+            return called(*args, **kwargs)
+        return super().call(context, called, *args, **kwargs)
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         kind = type(obj)
         if kind is dict:

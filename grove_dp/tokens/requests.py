@@ -1,8 +1,8 @@
 """What a request's bytes say about its prompt.
 
 The body is split, not parsed: `Body` knows where each top-level field stands. A chat's messages stay bytes
-until somebody needs them (step.py asks the memo first). /v1/responses and /v1/messages become the chat that
-the worker would make of them (dialects.py).
+until somebody needs them (step.py asks the memo first), and only new ones are parsed. /v1/responses and
+/v1/messages become the chat that the worker would make of them (dialects.py).
 
 A field that changes the prompt in a way that is not computed here refuses the request (`Unsupported`), and so
 does a body that the worker will refuse: what its prompt would be is no question then.
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from grove_dp.native import spans
+from grove_dp.tokens.parsed import ParsedMessages
 from grove_dp.tokens.template import ChatOptions
 from grove_dp.tokens.tokenizer import Ids
 from grove_dp.tokens.unsupported import Unsupported
@@ -63,12 +64,14 @@ _T = TypeVar("_T")
 class Body:
     """A request's JSON object, split."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, secret: int = 0) -> None:
+        """*secret* seeds the keys of messages."""
         found = spans.fields(raw)
         if found is None or any(b"\\" in name for name in found):
             raise Unsupported("BodyShape", "not a plain JSON object")
         self.raw = raw
-        self._fields = found
+        self._fields, self._secret = found, secret
+        self._turns: tuple[list[tuple[int, int]], list[int]] | None = None
         if not _REFUSED.isdisjoint(found):
             self.refuse(*_REFUSED)
         if b"kv_transfer_params" in found and b"prompt_token_ids" in self.value(b"kv_transfer_params"):
@@ -116,16 +119,35 @@ class Body:
             raise Unsupported("BodyShape", "cache_salt is empty or too long")
         return salt
 
+    def turns(self) -> tuple[list[tuple[int, int]], list[int]]:
+        """Where the messages stand, and a key for each that chains over those before."""
+        if self._turns is None:
+            start, end = self._fields.get(b"messages", (0, 0))
+            self._turns = spans.items(self.raw, start, end, self._secret)
+            if self._turns is None:
+                raise Unsupported("BodyShape", "messages is no list, or too long")
+        return self._turns
+
     def key(self, seed: int) -> int:
         """64 bits that name the prompt as it was sent. For requests that are not refused otherwise."""
         view, key = memoryview(self.raw), seed
         for name in _PROMPT_FIELDS:
-            if (place := self._fields.get(name)) is not None:
-                key = spans.key64(view[place[0] : place[1]], spans.key64(name, key))
+            if (place := self._fields.get(name)) is None:
+                continue
+            key = spans.key64(name, key)
+            if name == b"messages":
+                _, keys = self.turns()
+                key = spans.key64(b"".join(n.to_bytes(8, "little") for n in keys[-1:]), key)
+            else:
+                key = spans.key64(view[place[0] : place[1]], key)
         return key
 
-    def messages(self) -> list[Any]:
-        return self.parsed(b"messages", list) or []
+    def messages(self, parsed: ParsedMessages) -> list[Any]:
+        """The messages, some of which may be known; not to be changed."""
+        try:
+            return parsed.of(self.raw, *self.turns())
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Unsupported("BodyShape", str(error)) from error
 
     def options(self) -> ChatOptions:
         """All that a chat completion says about its prompt besides the messages."""

@@ -25,6 +25,7 @@ from grove_dp.native import spans
 from grove_dp.tokens.blocks import Chain, Prompt, Scope
 from grove_dp.tokens.dialects import chat_of_messages, chat_of_responses
 from grove_dp.tokens.memo import Memo, Node
+from grove_dp.tokens.parsed import ParsedMessages
 from grove_dp.tokens.requests import Body, completion_prompt
 from grove_dp.tokens.template import ChatOptions, ChatTemplate
 from grove_dp.tokens.tokenizer import NO_IDS, Ids, Tokenizer
@@ -54,10 +55,13 @@ class PromptReader:
         model: str,
         block_size: int,
         memo_bytes: int = 64 << 20,
+        parsed_bytes: int = 64 << 20,
     ) -> None:
-        """*template* None: the model has none, chats are unsupported. *model* is what enters the scope."""
+        """*template* None: the model has none, chats are unsupported. *model* is what enters the scope.
+        *memo_bytes* hold 32 M tokens or so, *parsed_bytes* as many bytes of messages."""
         self.memo = Memo(memo_bytes)
         self.without: frozenset[str] = frozenset()  # features to refuse, by a probe's verdict
+        self._parsed = ParsedMessages(parsed_bytes)
         self._template, self._tokenizer, self._chain = template, tokenizer, chain
         self._model, self._block_size = model, block_size
         self._mark = _first_token_of_turns(template, tokenizer)
@@ -74,7 +78,7 @@ class PromptReader:
     def read(self, endpoint: str, body: bytes, lora: str = "") -> Prompt:
         """The first prompt of a request. *endpoint* as in the records of the plane: chat, completions,
         responses, messages, tokenize. *lora* is the adapter's name. Raises `Unsupported`."""
-        source, given = self._source_of(endpoint), Body(body)
+        source, given = self._source_of(endpoint), Body(body, self._secret)
         if self.without:
             given.refuse_features(self.without)
         root = self._chain.root(Scope(self._model, lora, given.salt(), self._block_size))
@@ -103,7 +107,7 @@ class PromptReader:
         return found
 
     def _chat(self, body: Body) -> _Source:
-        text = self._rendered(body.messages(), body.options())
+        text = self._rendered(body.messages(self._parsed), body.options())
         return _Source(text, body.flag(b"add_special_tokens", default=False))
 
     def _completion(self, body: Body) -> _Source:
