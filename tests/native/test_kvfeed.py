@@ -1,8 +1,5 @@
 """A worker's KV events applied: recordings of real engines, and the core's feed against its plain twin."""
 
-import json
-from pathlib import Path
-
 import msgspec
 import numpy as np
 import pytest
@@ -13,17 +10,10 @@ from grove_dp.native import kv
 from grove_dp.native.plain import chain as plain_chain
 from grove_dp.native.plain import kvfeed as plain
 
-RECORDED = Path(__file__).parents[1] / "fixtures" / "kv_scenarios"
-CHATS, ADAPTERS = "0.32.0_int_hash_sha256_cbor", "0.32.0_bytes_hash_sha256_lora_salt_reset"
+from .recordings import ADAPTERS, CHATS, VERSIONS, payloads_of, recorded, since
+
 BLOCK = 32
 KEY, TWIN = kv.ChainKey(b"secret"), plain_chain.ChainKey(b"secret")
-
-
-def recorded(name):
-    """(time, payload) of each batch, and the requests that caused them."""
-    lines = [json.loads(line) for line in (RECORDED / f"events_{name}.jsonl").read_text().splitlines()]
-    steps = json.loads((RECORDED / f"scenario_{name}.json").read_text())
-    return [(line["recv_ts"], bytes.fromhex(line["frames_hex"][2])) for line in lines], steps
 
 
 def names_of(tokens, lora="", salt=""):
@@ -191,6 +181,23 @@ def test_a_feed_holds_what_its_twin_holds(batches):
         assert feed.index == twin.index
         assert len(feed) == len(twin)
         assert feed.counts._asdict() == {name: twin.counts[name] for name in kv.Counts._fields}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_release_is_followed(version):
+    """The second block has a key of its own, the second store is of another group, where the release tells it."""
+    feed = kv.Feed(KEY, "m")
+    first, second, third = payloads_of(version)
+    feed.apply(first)
+    key = kv.extra(KEY, 0, kv.EXTRA_MM, b"salt") if since(version, "0.18.0") else 0
+    tokens, extras = np.array([*range(8), 300, 70000, 1, 2], np.uint32), np.array([0, key, 0], np.uint64)
+    *names, last = kv.chain(KEY, kv.root(KEY, "m", block_size=4), tokens, 4, extras).tolist()
+    assert feed.index == on_gpu(names)
+    feed.apply(second)
+    assert feed.index == on_gpu(names[1:] if since(version, "0.20.2") else [names[1], last])
+    assert feed.counts.other_groups == since(version, "0.20.2")
+    feed.apply(third)
+    assert not feed.index
 
 
 def test_a_malformed_payload_changes_nothing():

@@ -1,8 +1,6 @@
 """KV events of every release, decoded by the core and by its plain twin."""
 
-import json
 import struct
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,25 +11,9 @@ from grove_dp.native import kv
 from grove_dp.native.plain import kvwire as plain
 
 from .mutation import mutated
-
-RECORDED = Path(__file__).parents[1] / "fixtures" / "kv_scenarios"
-SYNTHETIC = [
-    json.loads(line) for line in (RECORDED / "wire_by_version_synthetic.jsonl").read_text().splitlines()
-]
-VERSIONS = list(dict.fromkeys(line["version"] for line in SYNTHETIC))
+from .recordings import VERSIONS, payloads_of, recorded_payloads, since
 
 H1, H2 = 0x1122334455667788, 0xFFEEDDCCBBAA9988
-
-
-def recorded_payloads():
-    for path in sorted(RECORDED.glob("events_*.jsonl")):
-        for line in path.read_text().splitlines():
-            yield bytes.fromhex(json.loads(line)["frames_hex"][2])
-
-
-def payloads_of(version):
-    lines = [line for line in SYNTHETIC if line["version"] == version and "frames_hex" in line]
-    return [bytes.fromhex(line["frames_hex"][-1]) for line in lines]
 
 
 def outcome(decode, payload):
@@ -41,10 +23,6 @@ def outcome(decode, payload):
     except ValueError:
         return None
     return (struct.pack("d", batch.ts), *batch[1:3], [tuple(event) for event in batch.events])
-
-
-def since(version, first):
-    return [int(part) for part in version.split(".")] >= [int(part) for part in first.split(".")]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
