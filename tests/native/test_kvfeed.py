@@ -185,7 +185,7 @@ def test_a_feed_holds_what_its_twin_holds(batches):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_release_is_followed(version):
-    """The second block has a key of its own, the second store is of another group, where the release tells it."""
+    """Its second block has a key of its own, its second store another group, where a release tells such."""
     feed = kv.Feed(KEY, "m")
     first, second, third = payloads_of(version)
     feed.apply(first)
