@@ -17,37 +17,32 @@ from numpy.typing import NDArray
 from bench.quality.workloads import Workload
 from grove_dp.sim.profiles import Profile
 
-__all__ = ["ITL_SLO_S", "TTFT_SLO_S", "Figures", "build", "simulate", "unloaded_prefill_s"]
+__all__ = ["ITL_SLO_S", "TTFT_SLO_S", "Run", "build", "engine_settings", "simulate", "unloaded_prefill_s"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "bench"
 PROGRAM = BUILD / "gdp-quality"
 CORE = ("route/fit", "route/cost", "route/tally", "route/late", "base/alloc", "meter/meter")
-FLAGS = ["-std=c11", "-D_GNU_SOURCE=", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+FLAGS = ["-std=c11", "-D_GNU_SOURCE=", "-O3", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 TTFT_SLO_S, ITL_SLO_S = 2.0, 0.060
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """What a run came to. Shares are of 1."""
-
-    ttft_p50_s: float
-    ttft_p95_s: float
-    ttft_p99_s: float
-    itl_p95_s: float
-    goodput: float
-    goodput_longest: float
-    hit_rate: float
-    max_min_load: float
-    agreement: float
-    preempted: int
-    end_s: float
 
 
 @dataclass(frozen=True)
 class Run:
-    figures: Figures
+    """What one simulation told. rows: TTFT, mean time between tokens, tokens found in the cache, tokens
+    predicted there, worker, seconds in the queue, preemptions, prompt; per request, in order of arrival."""
+
     told: dict[str, Any]
     rows: NDArray[np.float64]
+
+
+DEFAULTS: dict[str, float | str] = {
+    "event_delay_s": 0.005,
+    "belief_s": 5.0,
+    "approx_s": 120.0,
+    "ttft_slo_s": TTFT_SLO_S,
+    "itl_slo_s": ITL_SLO_S,
+}
 
 
 def build() -> None:
@@ -63,14 +58,16 @@ def build() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     compiler = shlex.split(os.environ.get("CC", "cc"))
     include = [f"-I{ROOT / 'csrc/include'}", f"-I{Path(__file__).parent / 'c'}"]
+    made = PROGRAM.with_suffix(f".{os.getpid()}")  # put in place at once: somebody may be running the old one
     done = subprocess.run(
-        [*compiler, *FLAGS, *include, "-o", str(PROGRAM), *map(str, sources), "-lm"],
+        [*compiler, *FLAGS, *include, "-o", str(made), *map(str, sources), "-lm"],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise RuntimeError(f"CompileFailed: {PROGRAM.name}\n{done.stderr}")
+    made.replace(PROGRAM)
 
 
 def engine_settings(profile: Profile, kv_tokens: float) -> dict[str, float]:
@@ -117,7 +114,7 @@ def simulate(
     kv_tokens: float,
     settings: dict[str, float] | None = None,
 ) -> Run:
-    """Runs the workload against *workers* engines behind one frontend."""
+    """Runs the workload against *workers* engines behind one frontend; `build` must have been called."""
     given: dict[str, float | str] = {"policy": policy, "workers": workers, **DEFAULTS}
     given |= engine_settings(profile, kv_tokens)
     given |= settings or {}
@@ -134,34 +131,4 @@ def simulate(
             raise RuntimeError(f"SimulationFailed: {done.stderr}")
         rows = np.fromfile(found, dtype="<f8").reshape(-1, 8)
     told = msgspec.json.decode(done.stdout)
-    return Run(_figures(rows, told, profile, workers), told, rows)
-
-
-DEFAULTS: dict[str, float | str] = {
-    "event_delay_s": 0.005,
-    "belief_s": 5.0,
-    "approx_s": 120.0,
-    "ttft_slo_s": TTFT_SLO_S,
-    "itl_slo_s": ITL_SLO_S,
-}
-
-
-def _figures(rows: NDArray[np.float64], told: dict[str, Any], profile: Profile, workers: int) -> Figures:
-    ttft, between, cached, predicted, worker, _, preempted, prompt = rows.T
-    kept = (ttft <= TTFT_SLO_S + unloaded_prefill_s(profile, prompt)) & (between <= ITL_SLO_S)
-    longest = prompt >= np.quantile(prompt, 0.9)
-    computed = np.bincount(worker.astype(int), prompt - cached, minlength=workers)
-    p50, p95, p99 = np.quantile(ttft, [0.5, 0.95, 0.99])
-    return Figures(
-        ttft_p50_s=float(p50),
-        ttft_p95_s=float(p95),
-        ttft_p99_s=float(p99),
-        itl_p95_s=told["itl_p95_s"],
-        goodput=float(kept.mean()),
-        goodput_longest=float(kept[longest].mean()),
-        hit_rate=float(cached.sum() / prompt.sum()),
-        max_min_load=float(computed.max() / max(computed.min(), 1.0)),
-        agreement=float((cached == predicted).mean()),
-        preempted=int(preempted.sum()),
-        end_s=told["end_s"],
-    )
+    return Run(told, rows)

@@ -16,6 +16,7 @@ import json
 import lzma
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,19 @@ class Workload:
     @property
     def n(self) -> int:
         return len(self.prompt)
+
+    def head(self, n: int) -> Workload:
+        """The first *n* requests."""
+        first = self.first[: n + 1]
+        return replace(
+            self,
+            arrival_s=self.arrival_s[:n],
+            prompt=self.prompt[:n],
+            output=self.output[:n],
+            session=self.session[:n],
+            first=first,
+            hashes=self.hashes[: int(first[-1])],
+        )
 
     def at_rate(self, per_s: float) -> Workload:
         """The same requests with their time stretched so that *per_s* arrive in a second."""
@@ -118,7 +132,7 @@ def _lengths(rng: np.random.Generator, n: int, median: float, sigma: float, low:
     return np.clip(rng.lognormal(np.log(median), sigma, n), low, high).astype(np.uint32)
 
 
-def single(n: int = 20_000, seed: int = 2) -> Workload:
+def single(n: int = 20_000, seed: int = 1) -> Workload:
     """Prompts that share nothing."""
     rng = np.random.default_rng(seed)
     prompt = _lengths(rng, n, 1500, 0.9, 32, 32_000)
@@ -133,11 +147,11 @@ def single(n: int = 20_000, seed: int = 2) -> Workload:
     return _assemble(_poisson(rng, n), prompt, output, session, chains, block)
 
 
-def shared(n: int = 20_000, seed: int = 3) -> Workload:
+def shared(n: int = 20_000, seed: int = 1) -> Workload:
     """System prompts of very unequal popularity, each followed by a question of its own."""
     rng = np.random.default_rng(seed)
     block = 128
-    system = rng.integers(2048 // block, 8192 // block, SYSTEM_PROMPTS)
+    system = np.random.default_rng(SYSTEM_PROMPTS).integers(2048 // block, 8192 // block, SYSTEM_PROMPTS)
     share = 1.0 / np.arange(1, SYSTEM_PROMPTS + 1) ** ZIPF
     which = rng.choice(SYSTEM_PROMPTS, n, p=share / share.sum())
     question = _lengths(rng, n, 400, 0.8, 16, 8000)
@@ -152,18 +166,19 @@ def shared(n: int = 20_000, seed: int = 3) -> Workload:
     return _assemble(_poisson(rng, n), prompt, output, (which + 1).astype(np.uint64), chains, block)
 
 
-def _churn(copies: int, path: Path) -> Workload:
-    return replace(mooncake(copies, path), leave_and_return=True)
+def _churn(copies: int, path: Path, seed: int) -> Workload:
+    return replace(mooncake(copies, path, seed), leave_and_return=True)
 
 
-MIXES: dict[str, Callable[[int, Path], Workload]] = {
+MIXES: dict[str, Callable[[int, Path, int], Workload]] = {
     "mooncake": mooncake,
-    "single": lambda copies, path: single(20_000 * copies),
-    "shared": lambda copies, path: shared(20_000 * copies),
+    "single": lambda copies, path, seed: single(20_000 * copies, seed),
+    "shared": lambda copies, path, seed: shared(20_000 * copies, seed),
     "churn": _churn,
 }
 
 
-def mix(name: str, workers: int, path: Path = TRACE) -> Workload:
-    """The mix for that many workers: one copy for every eight."""
-    return MIXES[name](max(1, workers // 8), path)
+@lru_cache(maxsize=16)
+def mix(name: str, workers: int, seed: int = 1, path: Path = TRACE) -> Workload:
+    """The mix for that many workers: one copy for every eight. Another seed: other arrivals and lengths."""
+    return MIXES[name](max(1, workers // 8), path, seed)

@@ -146,7 +146,7 @@ static void gather(const world *w, choices *c, double prompt)
 static void dispatch(world *w)
 {
     choices c;
-    for (;;) {
+    while (gdp_late_waiting(w->queue)) {
         gather(w, &c, 0);
         if (!c.n) return;
         gdp_late_relieve(w->queue, &w->rule, c.ready, c.least_backlog);
