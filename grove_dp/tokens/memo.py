@@ -94,26 +94,26 @@ class Memo:
         return 0, None
 
     def put(self, node: Node) -> None:
-        """Add a node; its parent, if any, is in the memo or was just now. Touch the last of several."""
+        """Add a node below one that is here, or was just added. Touch the last of them afterwards."""
         self._drop(node.key)
         self._nodes[node.key] = node
         self.bytes += node.size
-        while self.bytes > self.bytes_max:
-            self._drop(next(iter(self._nodes)))
-            self.evicted += 1
 
     def clear(self) -> None:
         self._nodes.clear()
         self.bytes = 0
 
     def touch(self, found: Node) -> None:
-        """Count a node, and all above it, as used now."""
+        """Count a node, and all above it, as used now. Then make room."""
         nodes: OrderedDict[int, Node] = self._nodes
         node: Node | None = found
         while node is not None:
             if nodes.get(node.key) is node:  # not evicted, nor replaced by its like
                 nodes.move_to_end(node.key)
             node = node.parent
+        while self.bytes > self.bytes_max:
+            self._drop(next(iter(nodes)))
+            self.evicted += 1
 
     def _drop(self, key: int) -> None:
         node = self._nodes.pop(key, None)

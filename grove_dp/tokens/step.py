@@ -141,8 +141,8 @@ class PromptReader:
             return self._grown(Node.start(root), (), [whole])
         try:
             written = prompt.encode()
-        except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell and UTF-8 cannot
-            raise Unsupported("LoneSurrogate", error.reason) from error
+        except UnicodeEncodeError as error:
+            raise Unsupported("LoneSurrogate", "which JSON can spell and UTF-8 cannot") from error
         ends, keys = spans.cuts(written, self._mark, _TURN_BYTES, root ^ self._secret ^ len(first))
         count, node = self.memo.deepest(keys)
         starts = [ends[count - 1] if count else 0, *ends[count:], len(written)]

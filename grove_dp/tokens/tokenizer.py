@@ -99,8 +99,8 @@ class Tokenizer:
             raise Unsupported("PromptTooLong", f"more than {self._length_max} characters")
         try:
             ids, ends = self._backend.encode(texts, add_special_tokens)
-        except UnicodeEncodeError as error:  # a lone surrogate, which JSON can spell and UTF-8 cannot
-            raise Unsupported("LoneSurrogate", str(error.reason)) from error
+        except (UnicodeEncodeError, TypeError) as error:  # each backend's word for it
+            raise Unsupported("LoneSurrogate", "which JSON can spell and UTF-8 cannot") from error
         if len(texts) == 1:
             return [ids]
         return [ids[ends[n] : ends[n + 1]] for n in range(len(texts))]
