@@ -1,7 +1,9 @@
-/* kvsink.h -- an index that is a list: what a feed says is held, looked up by going through all of it. */
+/* kvsink.h -- an index that is a list: what a feed says is held, looked up by going through all of it. Beside it the real
+ * one may stand, and then must know the same. */
 #ifndef GDP_KVSINK_H
 #define GDP_KVSINK_H
 
+#include "gdp/index.h"
 #include "gdp/kvfeed.h"
 #include "test.h"
 
@@ -13,6 +15,7 @@ typedef struct {
     size_t n, cap;
     uint64_t cleared;
     bool blind; /* remembers nothing, for tests of size and speed */
+    gdp_index *index;
 } gdp_kvsink;
 
 static inline size_t gdp_kvsink_at(const gdp_kvsink *s, uint8_t medium, uint64_t chain)
@@ -32,6 +35,7 @@ static inline int gdp_kvsink_store(void *self, uint32_t slot, uint8_t medium, ui
 {
     gdp_kvsink *s = self;
     CHECK(slot == 7 && medium < 3 && n > 0);
+    if (s->index) CHECK(gdp_index_store(s->index, slot, medium, parent, first, chain, n, NULL, 1) == n);
     if (s->blind) return 0;
     if (!first) { /* the parent, or the block itself, is known to be somewhere */
         bool known = false;
@@ -56,6 +60,7 @@ static inline void gdp_kvsink_remove(void *self, uint32_t slot, uint8_t medium, 
 {
     gdp_kvsink *s = self;
     CHECK(slot == 7);
+    if (s->index) CHECK(gdp_index_remove(s->index, slot, medium, chain) == 1);
     if (s->blind) return;
     const size_t i = gdp_kvsink_at(s, medium, chain);
     CHECK(i < s->n); /* never what is not held */
@@ -68,6 +73,7 @@ static inline void gdp_kvsink_clear(void *self, uint32_t slot)
     CHECK(slot == 7);
     s->n = 0;
     s->cleared++;
+    if (s->index) gdp_index_clear(s->index, slot);
 }
 
 static inline gdp_kv_sink gdp_kvsink_of(gdp_kvsink *s)

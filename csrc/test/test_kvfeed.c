@@ -548,7 +548,7 @@ void gdp_oom_kvfeed(void)
 
 /* Payloads of one request's prompt each, 32 blocks of token ids as texts have them. The worker holds 65,536 blocks:
  * either it fills from nothing again and again, or every block stored has one removed before it, by an event of its
- * own. */
+ * own. The sink does nothing, or is the index. */
 enum { HELD = 65536, ROW = 32, STEPS = HELD / ROW };
 
 typedef struct {
@@ -575,7 +575,7 @@ static void gdp_bench_pack(gdp_pack *p, uint64_t from, uint32_t block_size, bool
         tokens[i] = gdp_random(seed) % (gdp_random(seed) % 8 ? 20000 : 128000);
     for (uint64_t i = 0; i < ROW; i++) hashes[i] = gdp_scattered(from + i);
     gdp_pack_batch(p, 1 + (removed ? ROW : 0));
-    for (uint64_t i = 0; i < ROW && removed; i++) gdp_pack_removed(p, &hashes[i], 1, "GPU", 0);
+    for (uint64_t i = ROW; i > 0 && removed; i--) gdp_pack_removed(p, &hashes[i - 1], 1, "GPU", 0); /* the last first */
     gdp_pack_stored(p, &(gdp_pack_block){.hashes = hashes, .n = ROW, .tokens = tokens, .n_tokens = ROW * block_size,
                                          .block_size = block_size, .medium = "GPU", .group = 0,
                                          .kind = "full_attention"});
@@ -585,16 +585,19 @@ void gdp_bench_kvfeed(void)
 {
     static gdp_kvfeed_bench b;
     uint64_t seed = 9;
-    for (int row = 0; row < 6; row++) {
+    for (int row = 0; row < 12; row++) {
         const uint32_t block_size = 16u << row % 3;
-        b = (gdp_kvfeed_bench){.scene = gdp_kv_begin(HELD, 0), .fills = row < 3};
+        b = (gdp_kvfeed_bench){.scene = gdp_kv_begin(HELD, 0), .fills = row % 6 < 3};
         b.scene->sink.blind = true;
+        if (row >= 6) b.scene->sink.index = gdp_index_new(&(gdp_index_options){.bytes_max = 64u << 20});
         for (uint64_t i = 0; i < STEPS; i++) gdp_bench_pack(&b.steps[i], i * ROW, block_size, !b.fills, &seed);
         for (int i = 0; i < STEPS; i++) gdp_kvfeed_step(&b);
         char name[80];
-        snprintf(name, sizeof name, "kvfeed, block of %u stored%s", block_size, b.fills ? "" : " and one removed");
+        snprintf(name, sizeof name, "kvfeed%s, %u tokens stored%s", row < 6 ? "" : " and index", block_size,
+                 b.fills ? "" : " and removed");
         gdp_bench_row(name, b.steps[0].n / ROW, gdp_bench_ns(gdp_kvfeed_step, &b) / ROW);
         for (int i = 0; i < STEPS; i++) free(b.steps[i].bytes);
+        if (b.scene->sink.index) gdp_index_free(b.scene->sink.index);
         gdp_kv_end(b.scene);
     }
 }
