@@ -30,7 +30,7 @@ from grove_dp.sim.worker import SimWorkers
 __all__ = ["CoreIndex", "Index", "Scope", "Tally", "TokenIndex", "Truth"]
 
 LIMITS = IntakeLimits(
-    replay=ReplayLimits(idle_s=1.0, total_s=10.0), full_pause_s=0.01, relink_pause_s=0.01, expire_s=30.0
+    replay=ReplayLimits(idle_s=5.0, total_s=20.0), full_pause_s=0.01, relink_pause_s=0.01, expire_s=30.0
 )
 ADAPTER = ("tiny-lora", "/models/tiny-lora")
 WORDS = (

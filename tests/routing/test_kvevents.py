@@ -16,7 +16,7 @@ from tests.routing.kvpublisher import Publisher
 
 SLOT = 7
 LIMITS = IntakeLimits(
-    replay=ReplayLimits(idle_s=0.1, total_s=2.0), full_pause_s=0.01, relink_pause_s=0.01, expire_s=20.0
+    replay=ReplayLimits(idle_s=5.0, total_s=20.0), full_pause_s=0.01, relink_pause_s=0.01, expire_s=20.0
 )
 
 
@@ -194,7 +194,8 @@ async def test_a_mute_replay_socket_makes_the_worker_cold_and_live_events_count(
     async with Publisher() as publisher:
         publisher.publish(5)
         publisher.mute = True
-        async with intake(publisher.source) as (events, ring):
+        limits = IntakeLimits(replay=ReplayLimits(idle_s=0.05))
+        async with intake(publisher.source, limits) as (events, ring):
             assert await events.settled(SLOT, 20)
             assert (state_of(events).state, state_of(events).reason) == ("cold", "ReplayTimeout")
             publisher.publish(2)
