@@ -58,7 +58,7 @@ class UnknownParent(LookupError):
 
 
 class Misfit(ValueError):
-    """A block of a store is known behind another parent: names of two hash functions or two keys are mixed."""
+    """A block of a store is known behind another parent: two hash functions, or two keys, are mixed."""
 
     reason = "Misfit"
 
@@ -125,7 +125,7 @@ cdef class Index:
         return self._kept(kept)
 
     def predict(self, slot, const uint64_t[::1] blocks not None, *, uint32_t ttl_s):
-        """*slot* probably holds *blocks*, from the root on, for *ttl_s* seconds. Returns how many were kept."""
+        """*slot* probably holds *blocks*, from the root on, for *ttl_s* seconds. Returns how many are."""
         cdef uint32_t at = _slot(slot)
         cdef size_t n = blocks.shape[0]
         self._grow(at)
@@ -162,8 +162,8 @@ cdef class Index:
         return gdp_index_step(self._index, self.now_s, budget)
 
     def match(self, blocks, *, slots=None, medium=GDP_ON_GPU, out=None):
-        """uint32 array: how many of *blocks*, from the root on, each slot has. *slots*: of how many slots (None:
-        up to the highest that ever had something). *out*: written instead of a new array, as far as it goes."""
+        """uint32 array: how many of *blocks*, from the root on, each slot has. *slots*: of how many;
+        None: up to the highest that ever had something. *out*: written instead of a new array; it says how many."""
         cdef Py_buffer names, reached
         cdef uint32_t *reach[GDP_INDEX_MEDIA]
         cdef uint32_t where = _medium(medium, GDP_PREDICTED)
@@ -208,11 +208,12 @@ cdef class Index:
 
     @property
     def stats(self):
-        """Sizes now and counts since the beginning, as Stats; what each means stands in csrc/include/gdp/index.h."""
+        """Sizes now and counts since the beginning, as csrc/include/gdp/index.h explains them."""
         cdef gdp_index_stats s
         gdp_index_count(self._index, &s)
         return Stats(
-            s.bytes, s.bytes_max, s.table_bytes, s.segment_bytes, s.cover_bytes, s.blocks, s.predicted_blocks,
-            s.segments, s.covers, s.stored, s.removed, s.orphans, s.misfits, s.evicted, s.expired, s.refused,
+            s.bytes, s.bytes_max, s.table_bytes, s.segment_bytes, s.cover_bytes, s.blocks,
+            s.predicted_blocks, s.segments, s.covers, s.stored, s.removed, s.orphans, s.misfits, s.evicted,
+            s.expired, s.refused,
             s.forgotten, s.copies,
         )
