@@ -209,15 +209,18 @@ typedef struct {
 
 static inline const char *gdp_text_at(const gdp_told *t, gdp_span s) { return s.len ? t->payload + s.off : ""; }
 
+/* The adapter is a block's first key, if it has one. */
 static bool gdp_is_lora(const gdp_told *t, const gdp_kv_extra *k)
 {
-    return k->kind == GDP_KEY_LORA || (k->kind == GDP_KEY_BARE && k->id.len == t->e->lora.len &&
-                                       memcmp(gdp_text_at(t, k->id), gdp_text_at(t, t->e->lora), k->id.len) == 0);
+    const gdp_span name = t->e->lora;
+    if (k->kind != GDP_KEY_BARE) return k->kind == GDP_KEY_LORA;
+    if (k != t->batch->extras + t->e->extra_at && k[-1].block == k->block) return false;
+    return k->id.len == name.len && memcmp(gdp_text_at(t, k->id), gdp_text_at(t, name), name.len) == 0;
 }
 
-/* The adapter stands on every block, the salt on the first one of a prompt. Untagged, a string is the adapter if it is
- * called so; else, on a first block, the last one is the salt. (An image's name, untagged and alone there, is taken for
- * a salt: it keeps the prompt apart from all others just as well.) */
+/* The adapter stands on every block, the salt on the first one of a prompt. Untagged, the first string of a block is the
+ * adapter if it is called so; else, on a first block, the last one is the salt. (An image's name, untagged and alone
+ * there, is taken for a salt: it keeps the prompt apart from all others just as well.) */
 static gdp_told gdp_told_of(const gdp_kv_batch *batch, const gdp_kv_event *e, const char *payload)
 {
     gdp_told t = {batch, e, payload, NULL, NULL};

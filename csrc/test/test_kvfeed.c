@@ -336,7 +336,7 @@ void gdp_test_kvfeed_scopes(void)
         const char *lora, *salt;
         const char *(*keys)[3];
     } cases[] = {{"", "", none},          {"ad", "", none},       {"", "tenant", salted},
-                 {"ad", "tenant", both},  {"ad", "tenant", tagged}, {"ad", "", alike}};
+                 {"ad", "tenant", both},  {"ad", "tenant", tagged}, {"ad", "ad", alike}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         gdp_prompt_chain(s, cases[i].lora, cases[i].salt, NULL, s->chain);
         gdp_kv_store_keyed(s, cases[i].lora[0] ? cases[i].lora : NULL, -1, (const char *(*)[3])cases[i].keys);

@@ -104,6 +104,7 @@ KEYS = st.sampled_from(
         ["ad"],
         ["s"],
         ["ad", "s"],
+        ["ad", "ad"],
         [["mm", "p", 3]],
         [["p", 0], "s"],
         [["cache_salt", "t"]],

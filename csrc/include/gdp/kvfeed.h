@@ -23,7 +23,12 @@
  * Pages grow by an eighth, so 12 to 14 bytes per block held are what it takes (an open-addressing table would need the
  * rest of the hash to grow, and a third of its room). Two held hashes with the same page and tag (1 in 10^6 in a table
  * of 100,000) are told apart exactly in a side table, which also keeps the copies beyond the first. A hash that is *not*
- * held is taken for one that is with a chance of 10^-8; only removals and parents after lost events ask for such. */
+ * held is taken for one that is with a chance of 10^-8; only removals and parents after lost events ask for such.
+ *
+ * What engines do not say cannot be known: before 0.18 nothing tells that a prompt was salted or held an image, before
+ * 0.14 an adapter has only a number (it is kept apart from all that a request can name). An engine that announced only
+ * the removal of a block's last copy, without remaining_copy_counts, would leave blocks behind here until it clears:
+ * compare gdp_kvfeed_held() with how many blocks it has. */
 #ifndef GDP_KVFEED_H
 #define GDP_KVFEED_H
 

@@ -102,7 +102,9 @@ class Feed:
     def _keys(self, event: kvwire.Event) -> tuple[int, list[int]]:
         """The root, if the event begins a prompt, and what else distinguishes each block."""
         lora, salt, kind = event.lora, -1, kvwire.BARE
-        keys = [key for key in event.extras if key[1] != kvwire.LORA and key[1:3] != (kvwire.BARE, lora)]
+        first = {key[0]: i for i, key in reversed(list(enumerate(event.extras)))}
+        adapters = {i for i in first.values() if event.extras[i][1:3] == (kvwire.BARE, lora)}
+        keys = [k for i, k in enumerate(event.extras) if k[1] != kvwire.LORA and i not in adapters]
         if event.parent is None:
             tagged = [k for b, kind, k, _ in event.extras if b == 0 and kind == kvwire.LORA]
             for i, key in enumerate(keys):
