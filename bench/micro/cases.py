@@ -59,7 +59,17 @@ def build() -> Path:
     compiler = shlex.split(os.environ.get("CC", "cc"))
     include = f"-I{ROOT / 'csrc' / 'include'}"
     subprocess.run(
-        [*compiler, *FLAGS, "-D_GNU_SOURCE=", include, *map(str, sources), "-Wl,--no-undefined", "-o", fresh],
+        [
+            *compiler,
+            *FLAGS,
+            "-D_GNU_SOURCE=",
+            include,
+            *map(str, sources),
+            "-lm",
+            "-Wl,--no-undefined",
+            "-o",
+            fresh,
+        ],
         check=True,
     )
     fresh.replace(LIBRARY)  # a bench beside this one keeps the library that it has loaded
