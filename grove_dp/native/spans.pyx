@@ -4,6 +4,9 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(str, Py_ssize_t *) except NULL
+
 cdef extern from "gdp/spans.h" nogil:
     ctypedef struct gdp_span:
         uint32_t off
@@ -80,20 +83,22 @@ def items(bytes data, size_t start, size_t end, uint64_t key):
         free(found)
 
 
-def cuts(bytes text, bytes mark, size_t least, uint64_t key):
+def cuts(str text, bytes mark, size_t least, uint64_t key):
     """Where *text* may be cut: before a *mark*, *least* bytes or more behind the cut before. And keys.
 
     keys[0] is key64(text[:cuts[0]], *key*), keys[i] is key64(text[cuts[i-1]:cuts[i]], keys[i-1]). At most
-    4,096 cuts; what stands behind the last is in no key."""
+    4,096 cuts; what stands behind the last is in no key. Offsets count bytes of UTF-8, which Python makes of
+    other than ASCII texts once and keeps beside the text. Raises UnicodeEncodeError for a lone surrogate."""
     if not mark or not least:
         raise ValueError("mark and least must not be empty")
     cdef uint32_t found[CUTS_MAX]
     cdef uint64_t told[CUTS_MAX]
-    cdef const char *p = text
+    cdef Py_ssize_t size = 0
+    cdef const char *p = PyUnicode_AsUTF8AndSize(text, &size)
     cdef const char *m = mark
-    cdef size_t n, i, size = len(text), mark_size = len(mark), start = 0
+    cdef size_t n, i, mark_size = len(mark), start = 0
     with nogil:
-        n = gdp_text_cuts(p, size, m, mark_size, least, found, CUTS_MAX)
+        n = gdp_text_cuts(p, <size_t> size, m, mark_size, least, found, CUTS_MAX)
         for i in range(n):
             key = told[i] = gdp_text_key(p + start, found[i] - start, key)
             start = found[i]

@@ -37,6 +37,10 @@ def conversation(messages: Sequence[Any], form: ContentFormat) -> list[dict[str,
 
 
 def _message(message: Any, form: ContentFormat) -> dict[str, Any]:
+    if form == "string" and type(message) is dict and len(message) == 2:  # PERF: most messages are like this
+        role, text = message.get("role"), message.get("content")
+        if type(text) is str and role in ("user", "assistant"):
+            return {"role": role, "content": text}
     if not isinstance(message, dict) or not isinstance(role := message.get("role"), str):
         raise Unsupported("MessageShape", "a message is no object with a role")
     texts = _texts(role, message.get("content"))

@@ -140,13 +140,12 @@ class PromptReader:
             whole = self._tokenizer.ids(prompt, add_special_tokens=special)
             return self._grown(Node.start(root), (), [whole])
         try:
-            written = prompt.encode()
+            ends, keys = spans.cuts(prompt, self._mark, _TURN_BYTES, root ^ self._secret ^ len(first))
         except UnicodeEncodeError as error:
             raise Unsupported("LoneSurrogate", "which JSON can spell and UTF-8 cannot") from error
-        ends, keys = spans.cuts(written, self._mark, _TURN_BYTES, root ^ self._secret ^ len(first))
         count, node = self.memo.deepest(keys)
-        starts = [ends[count - 1] if count else 0, *ends[count:], len(written)]
-        parts = self._tokenizer.pieces([written[a:b].decode() for a, b in pairwise(starts)])
+        starts = [ends[count - 1] if count else 0, *ends[count:]]
+        parts = self._tokenizer.pieces(_slices(prompt, starts))
         return self._grown(node or Node.start(root, first), keys[count:], parts)
 
     def _grown(self, node: Node, keys: Sequence[int], parts: Sequence[Ids]) -> Node:
@@ -166,6 +165,14 @@ class PromptReader:
             if key:
                 self.memo.put(node)
         return node
+
+
+def _slices(text: str, starts: Sequence[int]) -> list[str]:
+    """The text from each of *starts*, which count bytes, to the next."""
+    if text.isascii():
+        return [text[a:b] for a, b in pairwise((*starts, len(text)))]
+    written = text.encode()
+    return [written[a:b].decode() for a, b in pairwise((*starts, len(written)))]
 
 
 def _first_token_of_turns(template: ChatTemplate | None, tokenizer: Tokenizer) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,23 +76,26 @@ def test_an_array_of_too_many_items_is_refused():
     assert spans.items(b"[" + b"1," * 70_000 + b"1]", 0, 140_003, 0) is None
 
 
-@given(st.lists(st.sampled_from([b"<|t|>", b"<|", b"|>", b"a", b"bb\n"]), max_size=40), st.integers(1, 12))
+@given(st.lists(st.sampled_from(["<|t|>", "<|", "|>", "a", "é漢\n"]), max_size=40), st.integers(1, 12))
 def test_a_text_is_cut_where_the_twin_cuts_it(parts, least):
-    text = b"".join(parts)
+    text = "".join(parts)
     ends, keys = spans.cuts(text, b"<|t|>", least, 9)
     assert (ends, keys) == plain.cuts(text, b"<|t|>", least, 9)
-    assert all(text[end:].startswith(b"<|t|>") for end in ends)
+    assert all(text.encode()[end:].startswith(b"<|t|>") for end in ends)
 
 
-@given(
-    st.lists(st.sampled_from([b"<|t|>", b"a", b"bb"]), max_size=30), st.integers(0, 100), st.integers(1, 9)
-)
+@given(st.lists(st.sampled_from(["<|t|>", "a", "bb"]), max_size=30), st.integers(0, 100), st.integers(1, 9))
 def test_a_text_that_goes_on_has_the_cuts_of_its_beginning(parts, length, least):
-    text = b"".join(parts)
+    text = "".join(parts)
     ends, keys = spans.cuts(text, b"<|t|>", least, 9)
     fewer = spans.cuts(text[:length], b"<|t|>", least, 9)
     assert fewer == (ends[: len(fewer[0])], keys[: len(fewer[1])])
 
 
 def test_a_text_has_at_most_4096_cuts():
-    assert len(spans.cuts(b"<>x" * 5000, b"<>", 1, 0)[0]) == 4096
+    assert len(spans.cuts("<>x" * 5000, b"<>", 1, 0)[0]) == 4096
+
+
+def test_a_lone_surrogate_has_no_cuts():
+    with pytest.raises(UnicodeEncodeError):
+        spans.cuts("<>\ud800<>", b"<>", 1, 0)

@@ -78,13 +78,14 @@ def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, 
     return spans, keys
 
 
-def cuts(text: bytes, mark: bytes, least: int, key: int) -> tuple[list[int], list[int]]:
+def cuts(text: str, mark: bytes, least: int, key: int) -> tuple[list[int], list[int]]:
     """Where the text may be cut, and the keys that chain over its turns."""
+    data = text.encode()
     ends: list[int] = []
     at = 0
-    while len(ends) < _CUTS_MAX and (at := text.find(mark, at + least)) >= 0:
+    while len(ends) < _CUTS_MAX and (at := data.find(mark, at + least)) >= 0:
         ends.append(at)
-    keys = [key := key64(text[a:b], key) for a, b in zip([0, *ends], ends, strict=False)]
+    keys = [key := key64(data[a:b], key) for a, b in zip([0, *ends], ends, strict=False)]
     return ends, keys
 
 
