@@ -15,8 +15,12 @@ from grove_dp.sim.refusals import Refusal, invalid, missing, semantic
 from grove_dp.sim.scripts import script_of
 from grove_dp.sim.sequences import CacheUse
 from grove_dp.sim.tokenizer import ModelTokenizer, TemplateError
+from grove_dp.tokens.template import ChatOptions
 
 __all__ = ["Ask", "Reader", "body_of"]
+
+_PLAIN = ChatOptions()
+_TOKENIZE_OPTIONS = ("tools", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
 
 Kind = Literal["chat", "completion", "responses", "messages"]
 
@@ -109,9 +113,7 @@ class Reader:
         messages = _messages_in(given)
         model, common = self._model(given), self._common(given, headers)
         tool, script = script_of(given, auto=self._auto_tools)
-        ids = self._chat_tokens(
-            messages, given, None if given.get("tool_choice") == "none" else given.get("tools")
-        )
+        ids = self._chat_tokens(messages, _options(given))
         limit = _first(given, "max_completion_tokens", "max_tokens")
         logprobs = int(given.get("top_logprobs") or 0) if given.get("logprobs") else None
         return Ask(
@@ -132,7 +134,9 @@ class Reader:
         """Several conversations, one choice each."""
         conversations = _messages_in(given)
         model, common = self._model(given), self._common(given, headers)
-        prompts = [self._chat_tokens(messages, given, None) for messages in conversations]
+        prompts = [
+            self._chat_tokens(messages, _options({**given, "tools": None})) for messages in conversations
+        ]
         limit = _first(given, "max_completion_tokens", "max_tokens")
         allowed = min(self._allowed(ids, limit, None) for ids in prompts)
         return Ask("chat", model, prompts, [""] * len(prompts), allowed, given, **common)
@@ -162,7 +166,7 @@ class Reader:
         turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else [_turn(t) for t in asked]
         if given.get("instructions"):
             turns.insert(0, {"role": "system", "content": given["instructions"]})
-        ids = self._chat_tokens(turns, {}, None)
+        ids = self._chat_tokens(turns)
         allowed = self._allowed(ids, given.get("max_output_tokens"), None)
         return Ask("responses", model, [ids], [""], allowed, given, **common)
 
@@ -183,13 +187,14 @@ class Reader:
         system = given.get("system")
         if system:
             turns.insert(0, _turn({"role": "system", "content": system}))
-        return self._chat_tokens(turns, {}, None)
+        return self._chat_tokens(turns)
 
     def tokenize(self, given: dict[str, Any]) -> list[int]:
         """Tokens for `/tokenize`: of a prompt or of a conversation."""
         self._model(given)
         if "messages" in given:
-            return self._chat_tokens(_messages_in(given), given, given.get("tools"))
+            known = {name: given[name] for name in _TOKENIZE_OPTIONS if name in given}
+            return self._chat_tokens(_messages_in(given), _options(known))
         if "prompt" not in given:
             raise missing("body.prompt", given)
         return self._tokenizer.encode(
@@ -262,7 +267,7 @@ class Reader:
             raise semantic(f"data_parallel_rank {int(header)} is out of range [0, {self._ranks}).")
         return int(header)
 
-    def _chat_tokens(self, messages: list[Any], given: Mapping[str, Any], tools: Any) -> list[int]:
+    def _chat_tokens(self, messages: list[Any], options: ChatOptions = _PLAIN) -> list[int]:
         if not messages:
             raise Refusal(
                 400,
@@ -272,12 +277,7 @@ class Reader:
         for message in messages:
             self._check_parts(message)
         try:
-            return self._tokenizer.chat(
-                messages,
-                tools=tools,
-                add_generation_prompt=given.get("add_generation_prompt", True),
-                **(given.get("chat_template_kwargs") or {}),
-            )
+            return self._tokenizer.chat(messages, options)
         except TemplateError as error:
             raise semantic(str(error)) from None
 
@@ -335,6 +335,16 @@ class Reader:
         if wanted > room:
             raise _no_room(self._max_len, wanted)
         return wanted
+
+
+def _options(given: Mapping[str, Any]) -> ChatOptions:
+    """What of a request, besides its messages, makes its prompt."""
+    names = ("tools", "tool_choice", "documents", "reasoning_effort", "chat_template_kwargs")
+    return ChatOptions(
+        **{name: given.get(name) for name in names},
+        add_generation_prompt=bool(given.get("add_generation_prompt", True)),
+        continue_final_message=bool(given.get("continue_final_message")),
+    )
 
 
 def _first(given: Mapping[str, Any], *names: str) -> Any:

@@ -1,33 +1,34 @@
 """Chat template and tokens: the prompt side of a worker, and the words of its answers.
 
 The default model is a byte-level BPE of 4096 tokens that ships with the package; any folder with a
-tokenizer.json (or .json.gz) and, for chats, a chat template can be used. Answers are drawn from a
+tokenizer.json (or .json.gz) and, for chats, a chat template can be used. Templates run as the router runs
+them, which was compared with vLLM's own prompts (tests/sim/test_asks.py). Answers are drawn from a
 vocabulary of tokens that are whole, printable words, so that any sequence of them is valid text and every
 token can be turned into JSON once and reused for all events.
 """
 
 import gzip
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
+
+from grove_dp.tokens.template import ChatOptions, ChatTemplate
+from grove_dp.tokens.unsupported import Unsupported
 
 __all__ = ["DEFAULT_MODEL", "ModelTokenizer", "TemplateError"]
 
 DEFAULT_MODEL = Path(__file__).with_name("model")
 
-_PARTS_TEMPLATE = re.compile(r"for\s+\w+\s+in\s+\w+(\[['\"]content['\"]\]|\.content)")
 _PLAIN_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+_PLAIN = ChatOptions()
 
 
 class TemplateError(ValueError):
@@ -41,14 +42,6 @@ def _bytes_of_chars() -> dict[str, int]:
     spare = (b for b in range(256) if b not in set(plain))
     table.update({chr(256 + n): b for n, b in enumerate(spare)})
     return table
-
-
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _read_text(folder: Path, name: str) -> str | None:
@@ -73,8 +66,7 @@ class ModelTokenizer:
         self._folder, self._config = folder, config
         template = _read_text(folder, "chat_template.jinja") or config.get("chat_template") or _PLAIN_TEMPLATE
         self._template_text: str = template
-        self._template = _environment().from_string(template)
-        self._takes_parts = bool(_PARTS_TEMPLATE.search(template))
+        self._template = ChatTemplate(template, special_tokens=_special_tokens(config))
         self._byte_level = '"ByteLevel"' in source
         self._chars = _bytes_of_chars()
         self.size: int = self._tokenizer.get_vocab_size()
@@ -112,34 +104,16 @@ class ModelTokenizer:
             "added_tokens_decoder": {str(number): token.content for number, token in sorted(added.items())},
         }
 
-    def chat_text(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Any] | None = None,
-        add_generation_prompt: bool = True,
-        **extra: Any,
-    ) -> str:
+    def chat_text(self, messages: Sequence[Any], options: ChatOptions = _PLAIN) -> str:
         """The prompt of a conversation."""
-        shaped = [self._shape(message) for message in messages]
         try:
-            return self._template.render(
-                messages=shaped, tools=tools or None, add_generation_prompt=add_generation_prompt, **extra
-            )
-        except TemplateError:
-            raise
-        except Exception as error:  # a template is a program of its own; any failure is the request's
-            raise TemplateError(str(error)) from error
+            return self._template.render(messages, options)
+        except Unsupported as refused:
+            raise TemplateError(str(refused)) from refused
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **extra: Any) -> list[int]:
+    def chat(self, messages: Sequence[Any], options: ChatOptions = _PLAIN) -> list[int]:
         """The tokens of a conversation."""
-        return self.encode(self.chat_text(messages, **extra), special=False)
-
-    def _shape(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        content = message.get("content")
-        if isinstance(content, list) and not self._takes_parts:
-            content = "\n".join(str(part.get("text", "")) for part in content)
-        return {**message, "content": content}
+        return self.encode(self.chat_text(messages, options), special=False)
 
     def _text(self, token: int) -> str:
         """Text of one token; special tokens have none."""
@@ -163,9 +137,8 @@ class ModelTokenizer:
         return words or [n for n in range(self.size) if n not in self.special]
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    """The settings that the transformers package gives chat templates."""
-    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    made.filters["tojson"] = _to_json
-    made.globals["raise_exception"] = _raise_exception
-    return made
+def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """What a template may call `bos_token` and the like."""
+    named = {name: config.get(f"{name}_token") for name in ("bos", "eos", "unk", "pad")}
+    texts = {name: token["content"] if isinstance(token, dict) else token for name, token in named.items()}
+    return {f"{name}_token": text for name, text in texts.items() if text}
