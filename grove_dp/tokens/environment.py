@@ -12,7 +12,7 @@ copied at every plus. 40 messages through Qwen3's template: 190 instead of 730 u
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from operator import add
@@ -28,7 +28,7 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-__all__ = ["template_environment"]
+__all__ = ["Constant", "template_environment"]
 
 _ABSENT = object()
 _DICT_ATTRIBUTES = frozenset(dir(dict))
@@ -77,7 +77,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         kind = type(obj)
-        if kind is dict:
+        if kind is dict or kind is Constant:
             if attribute not in _DICT_ATTRIBUTES:
                 return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         elif kind is str:
@@ -106,6 +106,16 @@ class _Generation(Extension):
         return caller()
 
 
+class Constant(dict[str, Any]):
+    """An object that nobody changes. What `tojson` made of it is kept: tools come with every request."""
+
+    __slots__ = ("written",)
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self.written: dict[tuple[Any, ...], str] = {}
+
+
 def _to_json(
     value: Any,
     ensure_ascii: bool = False,
@@ -113,9 +123,14 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    how = (ensure_ascii, indent, separators, sort_keys)
+    written = value.written if type(value) is Constant else {}
+    text = written.get(how)
+    if text is None:
+        text = written[how] = json.dumps(
+            value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+        )
+    return text
 
 
 def _raise_exception(message: str) -> None:

@@ -10,15 +10,17 @@ What the worker would refuse is refused too; it will say why.
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from grove_dp.tokens.content import ContentFormat
+from grove_dp.tokens.environment import Constant
 from grove_dp.tokens.unsupported import Unsupported
 
-__all__ = ["conversation", "developer_as_system", "tool_dicts"]
+__all__ = ["ToolLists", "conversation", "developer_as_system", "tool_dicts"]
 
 # Claude Code puts a line that changes with every request in front of its system prompt.
 _BILLING_HEADER = "x-anthropic-billing-header"
@@ -133,6 +135,27 @@ def _arguments(written: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
+class ToolLists:
+    """What was made of lists of tools before, by the lists themselves: parsed requests share them."""
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._known: OrderedDict[int, tuple[Any, list[dict[str, Any]] | None]] = OrderedDict()
+
+    def of(self, tools: Any) -> list[dict[str, Any]] | None:
+        """`tool_dicts(tools)`. The list must not be changed afterwards."""
+        known = self._known.get(id(tools))
+        if known is None:
+            known = self._known[id(tools)] = (
+                tools,
+                tool_dicts(tools),
+            )  # held, so that nothing else gets its id
+        self._known.move_to_end(id(tools))
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return known[1]
+
+
 def tool_dicts(tools: Any) -> list[dict[str, Any]] | None:
     """Tools with the fields, defaults and order of the worker's own types."""
     if tools is None:
@@ -156,7 +179,8 @@ def _tool(tool: Any) -> dict[str, Any]:
         "parameters": function.get("parameters"),
         **{field: value for field, value in optional.items() if value is not None},
     }
-    return {"type": "function", "function": shaped} | ({} if defer is None else {"defer_loading": defer})
+    outer = {} if defer is None else {"defer_loading": defer}
+    return Constant({"type": "function", "function": shaped, **outer})
 
 
 def developer_as_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

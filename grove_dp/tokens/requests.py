@@ -149,10 +149,21 @@ class Body:
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unsupported("BodyShape", str(error)) from error
 
-    def options(self) -> ChatOptions:
+    def shared(self, name: bytes, parsed: ParsedMessages) -> Any:
+        """The field, parsed now or before; not to be changed."""
+        if not self.has(name):
+            return None
+        place = self._fields[name]
+        key = spans.key64(memoryview(self.raw)[place[0] : place[1]], ~self._secret & 2**64 - 1)
+        try:
+            return parsed.of(self.raw, [place], [key])[0]
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Unsupported("BodyShape", str(error)) from error
+
+    def options(self, parsed: ParsedMessages) -> ChatOptions:
         """All that a chat completion says about its prompt besides the messages."""
         return ChatOptions(
-            tools=self.parsed(b"tools", object),
+            tools=self.shared(b"tools", parsed),
             tool_choice=self.parsed(b"tool_choice", object),
             documents=self.parsed(b"documents", object),
             reasoning_effort=self.parsed(b"reasoning_effort", str),

@@ -107,7 +107,7 @@ class PromptReader:
         return found
 
     def _chat(self, body: Body) -> _Source:
-        text = self._rendered(body.messages(self._parsed), body.options())
+        text = self._rendered(body.messages(self._parsed), body.options(self._parsed))
         return _Source(text, body.flag(b"add_special_tokens", default=False))
 
     def _completion(self, body: Body) -> _Source:
