@@ -1,9 +1,11 @@
 """Options reach the template in the worker's order, and what the worker would refuse is refused."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
+from grove_dp.tokens.messages import ToolLists, tool_dicts
 from grove_dp.tokens.template import ChatOptions, ChatTemplate
 from grove_dp.tokens.unsupported import Unsupported
 
@@ -150,3 +152,27 @@ def test_whether_the_time_matters_is_known():
     dated = ChatTemplate("{{ strftime_now('%Y') }}", now=lambda: now)
     assert not dated.timeless
     assert dated.render([USER], ChatOptions()) == "2026"
+
+
+def test_tools_that_come_again_are_written_once(monkeypatch):
+    written = []
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda *a, **k: written.append(1) or dumps(*a, **k))
+    template = ChatTemplate("{% for t in tools %}{{ t | tojson }}{{ t | tojson(indent=2) }}{% endfor %}")
+    tools = [TOOL, {"type": "function", "function": {"name": "g"}}]
+    first, again, other = (
+        template.render([USER], ChatOptions(tools=list_)) for list_ in (tools, tools, tools[:1])
+    )
+    assert first == again
+    assert first.startswith(other)
+    assert len(written) == 4 + 2
+
+
+def test_only_so_many_lists_of_tools_are_remembered():
+    lists = ToolLists(most=2)
+    asked = [[{"function": {"name": str(n)}}] for n in range(5)]
+    for _ in range(2):
+        for tools in asked:
+            assert lists.of(tools) == tool_dicts(tools)
+    assert lists.of(asked[4]) is lists.of(asked[4])
+    assert lists.of(None) is None
