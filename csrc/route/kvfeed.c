@@ -5,7 +5,7 @@
 
 #include "kvfeed_inner.h"
 
-enum { MEDIA = 3, PIECE = 128 };
+enum { MEDIA = 3, PIECE = 128, AHEAD = 4 };
 
 struct gdp_kvfeed {
     const gdp_chain_key *key;
@@ -27,10 +27,10 @@ struct gdp_kvfeed {
 
 /* ------------------------------------------------------ held ---------------------------------------------------- */
 
-/* Where a hash is held. `key` names it in `copies`; `exact`: it stands there and not in the pages. */
+/* Where a hash is held: in the pages at `place`, or in `exact` (NULL). `key` names it in `copies`. */
 typedef struct {
-    bool held, exact;
-    uint64_t key, chain;
+    bool held;
+    uint64_t *place, key, chain;
 } gdp_holding;
 
 static inline uint64_t gdp_exact_key(uint8_t medium, uint64_t mix)
@@ -49,10 +49,10 @@ static inline gdp_holding gdp_feed_find(const gdp_kvfeed *f, uint8_t medium, uin
 {
     if (GDP_UNLIKELY(f->exact.n)) {
         const uint64_t key = gdp_exact_key(medium, mix), chain = gdp_side_get(&f->exact, key);
-        if (chain) return (gdp_holding){true, true, key, chain};
+        if (chain) return (gdp_holding){true, NULL, key, chain};
     }
-    const uint64_t *chain = gdp_pages_find(&f->held[medium], mix);
-    return (gdp_holding){chain != NULL, false, gdp_page_key(f, medium, mix), chain ? *chain : 0};
+    uint64_t *place = gdp_pages_find(&f->held[medium], mix);
+    return (gdp_holding){place != NULL, place, gdp_page_key(f, medium, mix), place ? *place : 0};
 }
 
 static void gdp_feed_starve(gdp_kvfeed *f, bool done) { f->starved |= !done; }
@@ -88,7 +88,7 @@ static bool gdp_feed_hold(gdp_kvfeed *f, uint8_t medium, uint64_t mix, uint64_t 
     }
     *fresh = true; /* another hash in the same place (or the same one with another meaning: then the last one counts) */
     if (!gdp_side_set(&f->exact, gdp_exact_key(medium, mix), chain ? chain : 1)) return false; /* one name */
-    if (at.exact) gdp_feed_unname(f, medium, at.chain);
+    if (!at.place) gdp_feed_unname(f, medium, at.chain);
     return true;
 }
 
@@ -110,10 +110,10 @@ static void gdp_feed_release(gdp_kvfeed *f, uint8_t medium, gdp_kv_hash hash, in
         return;
     }
     if (more) gdp_side_set(&f->copies, at.key, 0);
-    if (at.exact)
-        gdp_side_set(&f->exact, at.key, 0);
+    if (at.place)
+        gdp_pages_take(&f->held[medium], mix, at.place);
     else
-        gdp_pages_take(&f->held[medium], mix);
+        gdp_side_set(&f->exact, at.key, 0);
     gdp_feed_unname(f, medium, at.chain);
 }
 
@@ -155,8 +155,9 @@ static void gdp_feed_row(gdp_kvfeed *f, const gdp_row *row, uint64_t parent, boo
         n = row->n - at < PIECE ? row->n - at : PIECE;
         for (uint32_t i = 0; i < n; i++) {
             mixes[i] = gdp_kv_mix(f->key, row->hashes[at + i]);
-            gdp_pages_ahead(&f->held[row->medium], mixes[i]);
+            gdp_pages_far_ahead(&f->held[row->medium], mixes[i]);
         }
+        for (uint32_t i = 0; i < n; i++) gdp_pages_ahead(&f->held[row->medium], mixes[i]);
         gdp_chain(f->key, parent, row->tokens + (size_t)at * row->block_size, (size_t)n * row->block_size,
                   row->block_size, row->extras ? row->extras + at : NULL, chain);
         uint32_t kept = 0;
@@ -354,11 +355,22 @@ static void gdp_feed_removed(gdp_kvfeed *f, const gdp_kv_batch *batch, const gdp
         gdp_feed_release(f, e->medium, batch->hashes[e->hash_at + i], left ? (int64_t)left[i] : -1);
 }
 
+/* Removals come one by one, each of a page that is not in the cache. */
+static void gdp_feed_ahead(const gdp_kvfeed *f, const gdp_kv_batch *batch, uint32_t i, bool far)
+{
+    if (i >= batch->n_events) return;
+    const gdp_kv_event *e = &batch->events[i];
+    if (e->kind != GDP_KV_REMOVED || e->medium >= MEDIA || e->n_hashes == 0) return;
+    (far ? gdp_pages_far_ahead : gdp_pages_ahead)(&f->held[e->medium], gdp_kv_mix(f->key, batch->hashes[e->hash_at]));
+}
+
 int gdp_kvfeed_apply(gdp_kvfeed *f, const gdp_kv_batch *batch, const char *payload, uint32_t flags)
 {
     f->starved = false;
     for (uint32_t i = 0; i < batch->n_events; i++) {
         const gdp_kv_event *e = &batch->events[i];
+        gdp_feed_ahead(f, batch, i + 2 * AHEAD, true);
+        gdp_feed_ahead(f, batch, i + AHEAD, false);
         if (e->kind == GDP_KV_CLEARED) {
             gdp_kvfeed_clear(f);
         } else if (!gdp_feed_follows(f, e)) {
@@ -412,10 +424,11 @@ size_t gdp_kvfeed_drop(gdp_kvfeed *f, size_t budget)
 {
     f->counts.dropped += gdp_wait_clear(&f->wait);
     for (uint8_t medium = 0; medium < MEDIA; medium++) {
-        uint64_t mix, chain;
-        for (; budget > 0 && gdp_pages_any(&f->held[medium], &mix, &chain); budget--) {
+        uint64_t mix, *place;
+        for (; budget > 0 && (place = gdp_pages_any(&f->held[medium], &mix)); budget--) {
+            const uint64_t chain = *place;
             gdp_side_set(&f->copies, gdp_page_key(f, medium, mix), 0);
-            gdp_pages_take(&f->held[medium], mix);
+            gdp_pages_take(&f->held[medium], mix, place);
             gdp_feed_unname(f, medium, chain);
         }
     }

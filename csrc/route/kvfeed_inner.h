@@ -7,7 +7,7 @@
  *           | page number, base + k bits |                                      k: how often the pages were doubled
  *           |<------------- place: names an entry -------->|
  *
- * So a page that is split in two is cut where the next bit of its sorted tags turns to 1. */
+ * So a page that is parted in two is parted by the next bit of its tags. */
 #ifndef GDP_KVFEED_INNER_H
 #define GDP_KVFEED_INNER_H
 
@@ -30,7 +30,7 @@ static inline bool gdp_kv_equal(gdp_kv_hash a, gdp_kv_hash b) { return a.lo == b
 /* ----------------------------------------------------- pages ---------------------------------------------------- */
 
 typedef struct {
-    uint64_t *chains; /* [cap], and behind them the tags, [cap], sorted: one allocation */
+    uint64_t *chains; /* [cap], and behind them the tags, [cap], in any order: one allocation */
     uint32_t n, cap;
 } gdp_page;
 
@@ -51,9 +51,10 @@ uint8_t gdp_pages_base(uint32_t blocks); /* for about that many entries */
 /* The chain under a mix, or NULL; good until the next change. */
 uint64_t *gdp_pages_find(const gdp_pages *pages, uint64_t mix);
 bool gdp_pages_put(gdp_pages *pages, uint8_t base, uint64_t mix, uint64_t chain); /* not there yet; false: no memory */
-void gdp_pages_take(gdp_pages *pages, uint64_t mix);                               /* there */
-bool gdp_pages_any(gdp_pages *pages, uint64_t *mix, uint64_t *chain);              /* some entry; false: none */
+void gdp_pages_take(gdp_pages *pages, uint64_t mix, uint64_t *chain);              /* as found */
+uint64_t *gdp_pages_any(gdp_pages *pages, uint64_t *mix);                          /* some entry; NULL: there is none */
 void gdp_pages_ahead(const gdp_pages *pages, uint64_t mix);                        /* it will be asked for soon */
+void gdp_pages_far_ahead(const gdp_pages *pages, uint64_t mix);                    /* ... and ahead() before that */
 void gdp_pages_free(gdp_pages *pages);
 
 /* ----------------------------------------------------- sides ---------------------------------------------------- */

@@ -1,18 +1,20 @@
-/* kvfeed_pages.c -- hashes held, 12 bytes each: sorted pages of 64 entries or so, see kvfeed.h and kvfeed_inner.h.
+/* kvfeed_pages.c -- hashes held, 12 bytes each: pages of 64 entries or so, see kvfeed.h and kvfeed_inner.h.
  *
- * A find reads a tag or two next to where it should be, and one chain; an insert moves half a page, 400 bytes. Pages
- * grow by an eighth and give back what is more than half empty. When they hold 128 on average, all are cut in two; if
- * memory does not suffice for that they just go on growing. */
+ * A page is searched from end to end, four tags at a time: 64 of them are four lines of cache in a row. In return a new
+ * entry goes to the end and the last one fills a gap. (Sorted pages, searched by interpolation, read one line and then
+ * moved half a page: with 64 workers, whose pages are not in the cache, a store and a removal took 520 ns and not 290.)
+ * Pages grow by an eighth and give back what is more than half empty. When they hold 128 on average, all are parted in
+ * two; if memory does not suffice for that they just go on growing. */
 #include <string.h>
 
 #include "kvfeed_inner.h"
 
-enum { PAGE = 64, PAGE_MOST = 2 * PAGE, BASE_LEAST = 4, BASE_MOST = 20, BITS_MOST = 26 };
+#if defined(__SSE2__) && !defined(GDP_SCALAR)
+#define GDP_SSE2 1
+#include <emmintrin.h>
+#endif
 
-typedef struct {
-    gdp_page *page;
-    uint32_t tag, guess;
-} gdp_spot;
+enum { PAGE = 64, PAGE_MOST = 2 * PAGE, BASE_LEAST = 4, BASE_MOST = 20, BITS_MOST = 26, LINE = 64 / sizeof(uint32_t) };
 
 uint8_t gdp_pages_base(uint32_t blocks)
 {
@@ -21,39 +23,52 @@ uint8_t gdp_pages_base(uint32_t blocks)
     return base;
 }
 
-static inline gdp_spot gdp_spot_of(const gdp_pages *p, uint64_t mix)
-{
-    gdp_page *page = &p->pages[mix >> (64 - p->bits)];
-    const uint64_t share = (uint32_t)(mix >> (32 - p->bits)); /* of the page's range of tags, in 2^-32 */
-    return (gdp_spot){page, (uint32_t)(mix >> (32 - p->base)), (uint32_t)(share * page->n >> 32)};
-}
+static inline gdp_page *gdp_page_of(const gdp_pages *p, uint64_t mix) { return &p->pages[mix >> (64 - p->bits)]; }
 
-/* Where the tag is, or would be. */
-static inline uint32_t gdp_page_search(gdp_spot s)
+static inline uint32_t gdp_page_tag(const gdp_pages *p, uint64_t mix) { return (uint32_t)(mix >> (32 - p->base)); }
+
+/* Where the tag is; n: nowhere. */
+static inline uint32_t gdp_page_search(const gdp_page *page, uint32_t tag)
 {
-    if (s.page->n == 0) return 0;
-    const uint32_t *tags = gdp_page_tags(s.page);
-    uint32_t i = s.guess;
-    while (i < s.page->n && tags[i] < s.tag) i++;
-    while (i > 0 && tags[i - 1] >= s.tag) i--;
-    return i;
+    const uint32_t *tags = gdp_page_tags(page), n = page->n;
+#ifdef GDP_SSE2
+    const __m128i wanted = _mm_set1_epi32((int)tag);
+    for (uint32_t i = 0; i < n; i += 4) { /* rooms are made for multiples of four */
+        const __m128i four = _mm_loadu_si128((const __m128i *)(const void *)(tags + i));
+        const int found = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(four, wanted)));
+        if (GDP_LIKELY(!found)) continue;
+        i += (uint32_t)__builtin_ctz((unsigned)found);
+        return i < n ? i : n;
+    }
+#else
+    for (uint32_t i = 0; i < n; i++)
+        if (tags[i] == tag) return i;
+#endif
+    return n;
 }
 
 uint64_t *gdp_pages_find(const gdp_pages *p, uint64_t mix)
 {
     if (p->n == 0) return NULL;
-    const gdp_spot s = gdp_spot_of(p, mix);
-    const uint32_t i = gdp_page_search(s);
-    return i < s.page->n && gdp_page_tags(s.page)[i] == s.tag ? &s.page->chains[i] : NULL;
+    const gdp_page *page = gdp_page_of(p, mix);
+    if (page->n == 0) return NULL;
+    const uint32_t i = gdp_page_search(page, gdp_page_tag(p, mix));
+    return i < page->n ? &page->chains[i] : NULL;
+}
+
+void gdp_pages_far_ahead(const gdp_pages *p, uint64_t mix)
+{
+    if (p->n > 0) __builtin_prefetch(gdp_page_of(p, mix));
 }
 
 void gdp_pages_ahead(const gdp_pages *p, uint64_t mix)
 {
     if (p->n == 0) return;
-    const gdp_spot s = gdp_spot_of(p, mix);
-    if (!s.page->cap) return;
-    __builtin_prefetch(gdp_page_tags(s.page) + s.guess, 1);
-    __builtin_prefetch(s.page->chains + s.guess, 1);
+    const gdp_page *page = gdp_page_of(p, mix);
+    if (page->n == 0) return;
+    const uint32_t *tags = gdp_page_tags(page);
+    for (uint32_t i = 0; i <= page->n; i += LINE) __builtin_prefetch(tags + i, 1);
+    __builtin_prefetch(page->chains + page->n, 1);
 }
 
 /* ----------------------------------------------------- rooms ---------------------------------------------------- */
@@ -77,7 +92,7 @@ static bool gdp_page_fit(gdp_pages *p, gdp_page *page, uint32_t cap)
     return true;
 }
 
-static inline uint32_t gdp_page_room(uint32_t n) { return n + n / 8 + 3; }
+static inline uint32_t gdp_page_room(uint32_t n) { return (n + n / 8 + 4) & ~3u; }
 
 static bool gdp_pages_begin(gdp_pages *p, uint8_t base)
 {
@@ -91,30 +106,32 @@ static bool gdp_pages_begin(gdp_pages *p, uint8_t base)
 
 /* ---------------------------------------------------- doubling -------------------------------------------------- */
 
-/* The upper part of a page, from entry `from` on, in a room of its own. */
-static bool gdp_page_upper(const gdp_page *page, uint32_t from, gdp_page *upper)
+/* Entries whose tag has the bit, in a room of their own; the page keeps them until all pages are parted. */
+static bool gdp_page_upper(const gdp_page *page, uint32_t bit, gdp_page *upper)
 {
-    const uint32_t n = page->n - from;
-    *upper = (gdp_page){.n = n, .cap = n ? gdp_page_room(n) : 0};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < page->n; i++) n += (gdp_page_tags(page)[i] & bit) != 0;
+    *upper = (gdp_page){.cap = n ? gdp_page_room(n) : 0};
     if (n == 0) return true;
     upper->chains = gdp_resize(NULL, (size_t)upper->cap * 12);
     if (!upper->chains) return false;
-    memcpy(upper->chains, page->chains + from, n * sizeof(uint64_t));
-    memcpy(gdp_page_tags(upper), gdp_page_tags(page) + from, n * sizeof(uint32_t));
+    for (uint32_t i = 0; i < page->n; i++) {
+        if (!(gdp_page_tags(page)[i] & bit)) continue;
+        gdp_page_tags(upper)[upper->n] = gdp_page_tags(page)[i];
+        upper->chains[upper->n++] = page->chains[i];
+    }
     return true;
 }
 
-static uint32_t gdp_page_cut(const gdp_page *page, uint32_t bit)
+static void gdp_page_lower(gdp_page *page, uint32_t bit)
 {
-    uint32_t low = 0, high = page->n;
-    while (low < high) {
-        const uint32_t mid = (low + high) / 2;
-        if (gdp_page_tags(page)[mid] & bit)
-            high = mid;
-        else
-            low = mid + 1;
+    uint32_t n = 0, *tags = page->n ? gdp_page_tags(page) : NULL;
+    for (uint32_t i = 0; i < page->n; i++) {
+        if (tags[i] & bit) continue;
+        tags[n] = tags[i];
+        page->chains[n++] = page->chains[i];
     }
-    return low;
+    page->n = n;
 }
 
 static void gdp_pages_double(gdp_pages *p)
@@ -125,7 +142,7 @@ static void gdp_pages_double(gdp_pages *p)
     if (!pages) return;
     for (size_t i = 0; i < n; i++) {
         pages[2 * i] = p->pages[i];
-        if (gdp_page_upper(&p->pages[i], gdp_page_cut(&p->pages[i], bit), &pages[2 * i + 1])) continue;
+        if (gdp_page_upper(&p->pages[i], bit, &pages[2 * i + 1])) continue;
         while (i-- > 0) gdp_free(pages[2 * i + 1].chains);
         gdp_free(pages);
         return; /* as it was */
@@ -136,7 +153,7 @@ static void gdp_pages_double(gdp_pages *p)
     p->bytes += n * sizeof *pages;
     for (size_t i = 0; i < n; i++) {
         p->bytes += (size_t)pages[2 * i + 1].cap * 12;
-        pages[2 * i].n -= pages[2 * i + 1].n;
+        gdp_page_lower(&pages[2 * i], bit);
         gdp_page_fit(p, &pages[2 * i], gdp_page_room(pages[2 * i].n)); /* or it stays as large as it was */
     }
 }
@@ -147,43 +164,33 @@ bool gdp_pages_put(gdp_pages *p, uint8_t base, uint64_t mix, uint64_t chain)
 {
     if (!p->pages && !gdp_pages_begin(p, base)) return false;
     if (GDP_UNLIKELY(p->n >> p->bits >= PAGE_MOST && p->bits < BITS_MOST)) gdp_pages_double(p);
-    const gdp_spot s = gdp_spot_of(p, mix);
-    gdp_page *page = s.page;
+    gdp_page *page = gdp_page_of(p, mix);
     if (page->n == page->cap && !gdp_page_fit(p, page, gdp_page_room(page->n))) return false;
-    uint32_t *tags = gdp_page_tags(page);
-    const uint32_t i = gdp_page_search(s), above = page->n - i;
-    memmove(tags + i + 1, tags + i, above * sizeof *tags);
-    memmove(page->chains + i + 1, page->chains + i, above * sizeof *page->chains);
-    tags[i] = s.tag;
-    page->chains[i] = chain;
-    page->n++;
+    gdp_page_tags(page)[page->n] = gdp_page_tag(p, mix);
+    page->chains[page->n++] = chain;
     p->n++;
     return true;
 }
 
-void gdp_pages_take(gdp_pages *p, uint64_t mix)
+void gdp_pages_take(gdp_pages *p, uint64_t mix, uint64_t *chain)
 {
-    const gdp_spot s = gdp_spot_of(p, mix);
-    gdp_page *page = s.page;
+    gdp_page *page = gdp_page_of(p, mix);
     uint32_t *tags = gdp_page_tags(page);
-    const uint32_t i = gdp_page_search(s), above = page->n - i - 1;
-    memmove(tags + i, tags + i + 1, above * sizeof *tags);
-    memmove(page->chains + i, page->chains + i + 1, above * sizeof *page->chains);
-    page->n--;
     p->n--;
+    tags[chain - page->chains] = tags[--page->n];
+    *chain = page->chains[page->n];
     if (page->cap - page->n > page->n / 2 + 16) gdp_page_fit(p, page, page->n ? gdp_page_room(page->n) : 0);
 }
 
-bool gdp_pages_any(gdp_pages *p, uint64_t *mix, uint64_t *chain)
+uint64_t *gdp_pages_any(gdp_pages *p, uint64_t *mix)
 {
-    if (p->n == 0) return false;
+    if (p->n == 0) return NULL;
     while (p->pages[p->any &= ((size_t)1 << p->bits) - 1].n == 0) p->any++;
     const gdp_page *page = &p->pages[p->any];
-    const uint32_t last = page->n - 1; /* nothing moves when it goes */
+    const uint32_t last = page->n - 1;
     const uint64_t base = p->any >> (p->bits - p->base);
     *mix = (base << 32 | gdp_page_tags(page)[last]) << (32 - p->base);
-    *chain = page->chains[last];
-    return true;
+    return &page->chains[last];
 }
 
 void gdp_pages_free(gdp_pages *p)

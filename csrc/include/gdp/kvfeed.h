@@ -15,15 +15,16 @@
  *   - a store without tokens (offloading) says of known hashes that they are on another medium, too;
  *   - of several cache groups the first one of full attention is followed, the rest are counted and let go.
  *
- * Memory is the point of the layout. An entry is 12 bytes, a 32-bit tag and the chain, sorted by tag within one of many
- * small pages that the hash's other bits choose:
+ * Memory is the point of the layout. An entry is 12 bytes, a 32-bit tag and the chain, in one of many small pages that
+ * the hash's other bits choose:
  *
- *     page 0 [tag chain][tag chain]...      page 1 [tag chain]...      searched by interpolation: tags are uniform
+ *     page 0 [chain chain ...][tag tag ...]      page 1 [chain ...][tag ...]      64 or so each, searched end to end
  *
- * Pages grow by an eighth, so 12 to 14 bytes per block held are what it takes (an open-addressing table would need the
- * rest of the hash to grow, and a third of its room). Two held hashes with the same page and tag (1 in 10^6 in a table
- * of 100,000) are told apart exactly in a side table, which also keeps the copies beyond the first. A hash that is *not*
- * held is taken for one that is with a chance of 10^-8; only removals and parents after lost events ask for such.
+ * Pages grow by an eighth, so 13 bytes per block held are what it takes (an open-addressing table would need the rest of
+ * the hash to grow, and a third of its room). Two held hashes of the same page and tag (there is a pair in one of 1,000
+ * tables of 100,000) are told apart exactly in a side table; another keeps the copies beyond the first. A hash that is
+ * *not* held is taken for one that is with a chance of 2 in 10^8; only removals and parents after lost events ask for
+ * such.
  *
  * What engines do not say cannot be known: before 0.18 nothing tells that a prompt was salted or held an image, before
  * 0.14 an adapter has only a number (it is kept apart from all that a request can name). An engine that announced only
