@@ -1,8 +1,8 @@
 /* test_kvfeed_model.c -- a feed against a model of it that keeps every hash in a plain table and every row that waits.
  *
  * The world is a forest of blocks in several scopes, whose chains are computed from the whole prompt. An engine stores,
- * copies, moves and removes them, clears, and loses messages; some blocks have two hashes. After every batch the feed must
- * hold what the model holds, with as many copies, and the sink what some hash of it means: no more and no less. */
+ * copies, moves and removes them, clears, and loses messages; some blocks have two hashes. After every batch the feed
+ * must hold what the model holds, with as many copies, and the sink what some hash of it means: no more and no less. */
 #include "gdp/kvfeed.h"
 #include "kvpack.h"
 #include "kvsink.h"
@@ -274,9 +274,8 @@ void gdp_test_kvfeed_model(void)
             gdp_compare(m, feed, &sink);
         }
         if (getenv("GDP_SHOW"))
-            printf("    %u stored, %u copies, %u waited, %u joined, %u dropped, %u removed\n", (unsigned)m->counts.stored,
-                   (unsigned)m->counts.copies, (unsigned)m->counts.waiting, (unsigned)m->counts.joined,
-                   (unsigned)m->counts.dropped, (unsigned)m->counts.removed);
+            printf("    %u stored, %u copies, %u waited, %u joined\n", (unsigned)m->counts.stored,
+                   (unsigned)m->counts.copies, (unsigned)m->counts.waiting, (unsigned)m->counts.joined);
         while (gdp_kvfeed_drop(feed, 1 + gdp_random(&seed) % 40) > 0) CHECK(sink.n <= gdp_kvfeed_held(feed));
         CHECK(sink.n == 0);
         gdp_kvfeed_free(feed);

@@ -42,18 +42,20 @@ void gdp_test_kvwire_arrays(void)
     gdp_pack p = {0};
     gdp_pack_batch(&p, 3);
     gdp_pack_array(&p, 14), gdp_pack_text(&p, "BlockStored"), gdp_pack_array(&p, 3);
-    gdp_pack_number(&p, 0xff, 0, 0), gdp_pack_number(&p, 0xd3, (uint64_t)-2, 8), gdp_pack_bin(&p, "\1\2\3\4\5\6\7\10\11\12", 10);
+    gdp_pack_number(&p, 0xff, 0, 0), gdp_pack_number(&p, 0xd3, (uint64_t)-2, 8);
+    gdp_pack_bin(&p, "\1\2\3\4\5\6\7\10\11\12", 10);
     gdp_pack_bin(&p, "0123456789abcdefghijklmnopqrstuv", 32), gdp_pack_array(&p, 0), gdp_pack_uint(&p, 0);
     gdp_pack_uint(&p, 3), gdp_pack_text(&p, "cpu"), gdp_pack_text(&p, "ad"), gdp_pack_nil(&p), gdp_pack_uint(&p, 2);
-    gdp_pack_text(&p, "mamba"), gdp_pack_uint(&p, 128), gdp_pack_map(&p, 1), gdp_pack_uint(&p, 1), gdp_pack_array(&p, 0);
-    gdp_pack_uint(&p, 9);
+    gdp_pack_text(&p, "mamba"), gdp_pack_uint(&p, 128);
+    gdp_pack_map(&p, 1), gdp_pack_uint(&p, 1), gdp_pack_array(&p, 0), gdp_pack_uint(&p, 9);
     gdp_pack_array(&p, 3), gdp_pack_text(&p, "BlockMoved"), gdp_pack_uint(&p, 1), gdp_pack_nil(&p);
     gdp_pack_array(&p, 1), gdp_pack_text(&p, "AllBlocksCleared");
     CHECK(gdp_read(&b, p.bytes, p.n) == 2 && b.n_unknown == 1 && b.rank == -1);
     e = b.events;
     CHECK(b.hashes[0].lo == UINT64_MAX && b.hashes[1].lo == (uint64_t)-2 && b.hashes[1].hi == 0);
     CHECK(b.hashes[2].lo == 0x030405060708090au && b.hashes[2].hi == 0x0102);
-    CHECK(e->parent.lo == (0x3839616263646566u ^ 0x6f70717273747576u) && e->parent.hi == (0x3031323334353637u ^ 0x6768696a6b6c6d6eu));
+    CHECK(e->parent.lo == (0x3839616263646566u ^ 0x6f70717273747576u));
+    CHECK(e->parent.hi == (0x3031323334353637u ^ 0x6768696a6b6c6d6eu) && e->lora_id == 3);
     CHECK(e->n_tokens == 0 && e->block_size == 0 && e->medium == GDP_KV_CPU && e->group == 2 && e->told && !e->full);
     CHECK(e->lora.len == 2 && memcmp(p.bytes + e->lora.off, "ad", 2) == 0 && e[1].kind == GDP_KV_CLEARED);
     gdp_kv_batch_free(&b);
@@ -67,7 +69,8 @@ void gdp_test_kvwire_maps(void)
     gdp_kv_batch b = {0};
     gdp_pack p = {0};
     gdp_pack_batch(&p, 5);
-    gdp_pack_stored(&p, &(gdp_pack_block){hashes, 2, NULL, tokens, 8, 4, "GPU", "ad", "salt", 0, "sink_full_attention"});
+    gdp_pack_stored(&p, &(gdp_pack_block){.hashes = hashes, .n = 2, .tokens = tokens, .n_tokens = 8, .block_size = 4,
+                                          .medium = "GPU", .lora = "ad", .salt = "salt", .kind = "sink_full_attention"});
     gdp_pack_map(&p, 5); /* removal: other order, an unknown key, a key that is no string, copies */
     gdp_pack_text(&p, "remaining_copy_counts"), gdp_pack_array(&p, 2), gdp_pack_uint(&p, 1), gdp_pack_uint(&p, 0);
     gdp_pack_text(&p, "locality"), gdp_pack_map(&p, 1), gdp_pack_nil(&p), gdp_pack_array(&p, 0);
@@ -165,16 +168,18 @@ void gdp_test_kvwire_refused(void)
         const char *why, *field;
         uint8_t value;
     } fields[] = {
-        {"HashesNotAnArray", "block_hashes", 0x01}, {"NotAHash", "parent_block_hash", 0xa0}, {"TokensNotAnArray", "token_ids", 0x01},
-        {"BadBlockSize", "block_size", 0xff},       {"BadMedium", "medium", 0x01},          {"BadLoraName", "lora_name", 0x01},
-        {"ExtraKeysNotAnArray", "extra_keys", 0x01}, {"BadGroup", "group_idx", 0xff},       {"BadKind", "kv_cache_spec_kind", 0x01},
-        {"NoHashes", "medium", 0xc0},
+        {"HashesNotAnArray", "block_hashes", 0x01}, {"NotAHash", "parent_block_hash", 0xa0},
+        {"TokensNotAnArray", "token_ids", 0x01},    {"BadBlockSize", "block_size", 0xff},
+        {"BadMedium", "medium", 0x01},              {"BadLoraName", "lora_name", 0x01},
+        {"ExtraKeysNotAnArray", "extra_keys", 0x01}, {"BadGroup", "group_idx", 0xff},
+        {"BadKind", "kv_cache_spec_kind", 0x01},    {"NoHashes", "medium", 0xc0},
     };
     gdp_pack p = {0};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         gdp_case(fields[i].why);
         gdp_pack_batch(&p, 2), gdp_pack_cleared(&p), gdp_pack_map(&p, 2), gdp_pack_text(&p, "type");
-        gdp_pack_text(&p, "BlockStored"), gdp_pack_text(&p, fields[i].field), gdp_pack_number(&p, fields[i].value, 0, 0);
+        gdp_pack_text(&p, "BlockStored"), gdp_pack_text(&p, fields[i].field);
+        gdp_pack_number(&p, fields[i].value, 0, 0);
         CHECK(gdp_kv_decode(&b, p.bytes, p.n) == GDP_BAD && strcmp(b.why, fields[i].why) == 0 && b.n_events == 0);
     }
     gdp_case("EventTooShort");
@@ -186,7 +191,7 @@ void gdp_test_kvwire_refused(void)
     gdp_kv_batch_free(&b);
 }
 
-/* A million nested arrays, and arrays that claim more than there is, cost nothing; one giant payload is not remembered. */
+/* A million nested arrays, and arrays that claim more than there is, cost nothing; a giant payload is not remembered. */
 void gdp_test_kvwire_keeps_little(void)
 {
     const size_t n = 8u << 20;
@@ -198,7 +203,8 @@ void gdp_test_kvwire_keeps_little(void)
     deep[0] = 0x92, deep[1] = 0x01; /* [1, [[[[...]]]]]: an event whose type is an array */
     CHECK(gdp_kv_decode(&b, deep, n) == GDP_BAD && gdp_kv_batch_bytes(&b) < 16384);
     gdp_pack p = {0};
-    gdp_pack_batch(&p, 1), gdp_pack_array(&p, 2), gdp_pack_text(&p, "BlockRemoved"), gdp_pack_number(&p, 0xdd, 1u << 20, 4);
+    gdp_pack_batch(&p, 1), gdp_pack_array(&p, 2), gdp_pack_text(&p, "BlockRemoved");
+    gdp_pack_number(&p, 0xdd, 1u << 20, 4);
     for (uint32_t i = 0; i < 1u << 20; i++) gdp_pack_uint(&p, i & 0x7f);
     CHECK(gdp_kv_decode(&b, p.bytes, p.n) == 1 && gdp_kv_batch_bytes(&b) >= (16u << 20));
     CHECK(gdp_kv_decode(&b, "\x92\x01\x90", 3) == 0 && gdp_kv_batch_bytes(&b) == 0);
@@ -239,8 +245,9 @@ void gdp_bench_kvwire(void)
     for (unsigned blocks = 1; blocks <= 64; blocks *= blocks < 4 ? 4 : 16) {
         char name[64];
         gdp_pack_batch(&b.pack, 1);
-        gdp_pack_stored(&b.pack, &(gdp_pack_block){hashes, blocks, hashes, tokens, 16 * blocks, 16, "GPU", NULL, NULL, 0,
-                                                   "full_attention"});
+        gdp_pack_stored(&b.pack, &(gdp_pack_block){.hashes = hashes, .n = blocks, .parent = hashes, .tokens = tokens,
+                                                   .n_tokens = 16 * blocks, .block_size = 16, .medium = "GPU",
+                                                   .kind = "full_attention"});
         snprintf(name, sizeof name, "kvwire store of %u blocks, ns per block", blocks);
         gdp_bench_row(name, b.pack.n / blocks, gdp_bench_ns(gdp_kvwire_run, &b) / blocks);
     }
