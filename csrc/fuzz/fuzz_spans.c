@@ -28,15 +28,16 @@ int gdp_fuzz_spans(const uint8_t *data, size_t size)
         FUZZ_CHECK(i == 0 || fields[i].key.off > fields[i - 1].value.off + fields[i - 1].value.len);
     }
     uint32_t cuts[MOST];
-    const size_t n_mark = size < 2 ? 0 : 1 + data[0] % 3, least = size < 2 ? 1 : 1 + data[1] % 9;
-    if (n_mark && n_mark <= size) {
-        const size_t found = gdp_text_cuts(p, size, p, n_mark, least, cuts, MOST);
+    const size_t unit = size < 2 ? 1 : (size_t)1 << data[1] % 3, whole = size / unit * unit;
+    const size_t n_mark = size < 2 ? 0 : unit * (1 + data[0] % 3), least = unit * (size < 2 ? 1 : 1 + data[1] % 9);
+    if (n_mark && n_mark <= whole) {
+        const size_t found = gdp_text_cuts(p, whole, p, n_mark, unit, least, cuts, MOST);
         for (size_t i = 0; i < found; i++) {
-            FUZZ_CHECK(cuts[i] + n_mark <= size && memcmp(p + cuts[i], p, n_mark) == 0);
+            FUZZ_CHECK(cuts[i] % unit == 0 && cuts[i] + n_mark <= whole && memcmp(p + cuts[i], p, n_mark) == 0);
             FUZZ_CHECK(cuts[i] >= (i ? cuts[i - 1] : 0) + least);
         }
         uint32_t again[MOST]; /* the beginning alone has the same cuts */
-        const size_t some = found ? gdp_text_cuts(p, cuts[found - 1] + n_mark, p, n_mark, least, again, MOST) : 0;
+        const size_t some = found ? gdp_text_cuts(p, cuts[found - 1] + n_mark, p, n_mark, unit, least, again, MOST) : 0;
         FUZZ_CHECK(some == found && memcmp(again, cuts, found * sizeof *cuts) == 0);
     }
     return 0;

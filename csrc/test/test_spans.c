@@ -66,7 +66,7 @@ static size_t gdp_cut(const char *text, size_t least, size_t max, uint32_t *out)
     size_t n = 0;
     for (int back = 0; back < 2; back++) {
         const char *p = gdp_walled(text, strlen(text), back);
-        n = gdp_text_cuts(p, strlen(text), STR("<>"), least, out, max);
+        n = gdp_text_cuts(p, strlen(text), STR("<>"), 1, least, out, max);
     }
     return n;
 }
@@ -83,6 +83,8 @@ static void gdp_test_cuts(void)
     CHECK(gdp_cut("<><><><>", 3, 8, out) == 1 && out[0] == 4);
     CHECK(gdp_cut("abcdefg<", 1, 8, out) == 0);
     CHECK(gdp_cut("ab<>", 5, 8, out) == 0 && gdp_cut("ab<>", 2, 8, out) == 1);
+    CHECK(gdp_text_cuts(STR("a.<>b<><><>"), STR("<>"), 2, 2, out, 8) == 1 && out[0] == 2);
+    CHECK(gdp_text_cuts(STR("....<><>xx<>"), STR("<><>"), 4, 4, out, 8) == 1 && out[0] == 4);
 }
 
 /* Reads no byte too many, and every byte counts. */

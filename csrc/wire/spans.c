@@ -112,15 +112,20 @@ int64_t gdp_json_items(const char *json, size_t len, gdp_span *out, size_t max)
     }
 }
 
-size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t least, uint32_t *out,
-                     size_t max)
+size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t unit, size_t least,
+                     uint32_t *out, size_t max)
 {
-    size_t n = 0, from = 0;
-    while (n < max && len - from > least) {
-        const char *found = memmem(text + from + least, len - from - least, mark, mark_len);
+    size_t n = 0;
+    for (size_t at = least; n < max && at < len;) {
+        const char *found = memmem(text + at, len - at, mark, mark_len);
         if (!found) break;
-        from = (size_t)(found - text);
-        out[n++] = (uint32_t)from;
+        at = (size_t)(found - text);
+        if (at % unit) { /* the end of one character and the beginning of another look like the mark */
+            at++;
+            continue;
+        }
+        out[n++] = (uint32_t)at;
+        at += least;
     }
     return n;
 }

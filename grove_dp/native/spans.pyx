@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(str, Py_ssize_t *) except NULL
+    int PyUnicode_KIND(object)
+    void *PyUnicode_DATA(object)
+    Py_ssize_t PyUnicode_GET_LENGTH(object)
 
 cdef extern from "gdp/spans.h" nogil:
     ctypedef struct gdp_span:
@@ -15,7 +17,7 @@ cdef extern from "gdp/spans.h" nogil:
         gdp_span key, value
     int64_t gdp_json_fields(const char *, size_t, gdp_field *, size_t)
     int64_t gdp_json_items(const char *, size_t, gdp_span *, size_t)
-    size_t gdp_text_cuts(const char *, size_t, const char *, size_t, size_t, uint32_t *, size_t)
+    size_t gdp_text_cuts(const char *, size_t, const char *, size_t, size_t, size_t, uint32_t *, size_t)
     uint64_t gdp_text_key(const void *, size_t, uint64_t)
 
 cdef extern from "gdp/load.h" nogil:
@@ -83,23 +85,28 @@ def items(bytes data, size_t start, size_t end, uint64_t key):
         free(found)
 
 
-def cuts(str text, bytes mark, size_t least, uint64_t key):
-    """Where *text* may be cut: before a *mark*, *least* bytes or more behind the cut before. And keys.
+def cuts(str text, str mark, size_t least, uint64_t key):
+    """Where *text* may be cut: before a *mark*, *least* characters or more behind the cut before. And keys.
 
-    keys[0] is key64(text[:cuts[0]], *key*), keys[i] is key64(text[cuts[i-1]:cuts[i]], keys[i-1]). At most
-    4,096 cuts; what stands behind the last is in no key. Offsets count bytes of UTF-8, which Python makes of
-    other than ASCII texts once and keeps beside the text. Raises UnicodeEncodeError for a lone surrogate."""
+    keys[0] names text[:cuts[0]] behind *key*, keys[i] names text[cuts[i-1]:cuts[i]] behind keys[i-1]: key64 of
+    the characters as Python holds them, 1, 2 or 4 bytes each as the widest of *text* asks for, which enters the
+    first key. (A conversation in which a wider character turns up has other keys from then on.) At most 4,096
+    cuts; what stands behind the last is in no key."""
+    cdef size_t unit = PyUnicode_KIND(text), n, i, start = 0
     if not mark or not least:
         raise ValueError("mark and least must not be empty")
+    if PyUnicode_KIND(mark) > unit:
+        return [], []
+    cdef bytes sought = mark.encode("latin-1" if unit == 1 else "utf-16-le" if unit == 2 else "utf-32-le")
     cdef uint32_t found[CUTS_MAX]
     cdef uint64_t told[CUTS_MAX]
-    cdef Py_ssize_t size = 0
-    cdef const char *p = PyUnicode_AsUTF8AndSize(text, &size)
-    cdef const char *m = mark
-    cdef size_t n, i, mark_size = len(mark), start = 0
+    cdef const char *p = <const char *> PyUnicode_DATA(text)
+    cdef const char *m = sought
+    cdef size_t size = unit * <size_t> PyUnicode_GET_LENGTH(text), mark_size = len(sought)
+    key ^= <uint64_t> unit << 32
     with nogil:
-        n = gdp_text_cuts(p, <size_t> size, m, mark_size, least, found, CUTS_MAX)
+        n = gdp_text_cuts(p, size, m, mark_size, unit, unit * least, found, CUTS_MAX)
         for i in range(n):
             key = told[i] = gdp_text_key(p + start, found[i] - start, key)
             start = found[i]
-    return [found[i] for i in range(n)], [told[i] for i in range(n)]
+    return [found[i] // unit for i in range(n)], [told[i] for i in range(n)]

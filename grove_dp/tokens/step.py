@@ -33,7 +33,9 @@ from grove_dp.tokens.unsupported import Unsupported
 
 __all__ = ["PromptReader"]
 
-_TURN_BYTES = 512  # turns shorter than this are taken together: a node costs as much as 500 tokens' names
+_TURN_CHARACTERS = (
+    512  # turns shorter than this are taken together: a node costs as much as 500 tokens' names
+)
 
 
 class _Source(NamedTuple):
@@ -139,13 +141,10 @@ class PromptReader:
         if first is None or self._mark is None:
             whole = self._tokenizer.ids(prompt, add_special_tokens=special)
             return self._grown(Node.start(root), (), [whole])
-        try:
-            ends, keys = spans.cuts(prompt, self._mark, _TURN_BYTES, root ^ self._secret ^ len(first))
-        except UnicodeEncodeError as error:
-            raise Unsupported("LoneSurrogate", "which JSON can spell and UTF-8 cannot") from error
+        ends, keys = spans.cuts(prompt, self._mark, _TURN_CHARACTERS, root ^ self._secret ^ len(first))
         count, node = self.memo.deepest(keys)
-        starts = [ends[count - 1] if count else 0, *ends[count:]]
-        parts = self._tokenizer.pieces(_slices(prompt, starts))
+        starts = [ends[count - 1] if count else 0, *ends[count:], len(prompt)]
+        parts = self._tokenizer.pieces([prompt[a:b] for a, b in pairwise(starts)])
         return self._grown(node or Node.start(root, first), keys[count:], parts)
 
     def _grown(self, node: Node, keys: Sequence[int], parts: Sequence[Ids]) -> Node:
@@ -167,15 +166,7 @@ class PromptReader:
         return node
 
 
-def _slices(text: str, starts: Sequence[int]) -> list[str]:
-    """The text from each of *starts*, which count bytes, to the next."""
-    if text.isascii():
-        return [text[a:b] for a, b in pairwise((*starts, len(text)))]
-    written = text.encode()
-    return [written[a:b].decode() for a, b in pairwise((*starts, len(written)))]
-
-
-def _first_token_of_turns(template: ChatTemplate | None, tokenizer: Tokenizer) -> bytes | None:
+def _first_token_of_turns(template: ChatTemplate | None, tokenizer: Tokenizer) -> str | None:
     """The added token that a rendered conversation is best cut before, if there is one that splits texts.
 
     Any of the tokenizer's cutters would give the same ids; the best stands at the beginning of each turn."""
@@ -187,5 +178,4 @@ def _first_token_of_turns(template: ChatTemplate | None, tokenizer: Tokenizer) -
     except Unsupported:
         return None
     seen = [token for token in tokenizer.cutters if token in text]
-    best = max(seen, key=lambda token: (text.count(token), -text.index(token)), default=None)
-    return None if best is None else best.encode()
+    return max(seen, key=lambda token: (text.count(token), -text.index(token)), default=None)

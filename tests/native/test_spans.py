@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,26 +75,40 @@ def test_an_array_of_too_many_items_is_refused():
     assert spans.items(b"[" + b"1," * 70_000 + b"1]", 0, 140_003, 0) is None
 
 
-@given(st.lists(st.sampled_from(["<|t|>", "<|", "|>", "a", "é漢\n"]), max_size=40), st.integers(1, 12))
-def test_a_text_is_cut_where_the_twin_cuts_it(parts, least):
+PARTS = st.lists(st.sampled_from(["<|t|>", "<|", "|>", "a", "é", "漢\n", "👧", "\ud800"]), max_size=40)
+MARKS = st.sampled_from(["<|t|>", "é<", "漢", "👧a"])
+
+
+@given(PARTS, MARKS, st.integers(1, 12))
+@settings(max_examples=300, deadline=None)
+def test_a_text_is_cut_where_the_twin_cuts_it(parts, mark, least):
     text = "".join(parts)
-    ends, keys = spans.cuts(text, b"<|t|>", least, 9)
-    assert (ends, keys) == plain.cuts(text, b"<|t|>", least, 9)
-    assert all(text.encode()[end:].startswith(b"<|t|>") for end in ends)
+    ends, keys = spans.cuts(text, mark, least, 9)
+    assert (ends, keys) == plain.cuts(text, mark, least, 9)
+    assert all(text[end:].startswith(mark) for end in ends)
 
 
-@given(st.lists(st.sampled_from(["<|t|>", "a", "bb"]), max_size=30), st.integers(0, 100), st.integers(1, 9))
+@given(PARTS, st.integers(0, 100), st.integers(1, 9))
+@settings(deadline=None)
 def test_a_text_that_goes_on_has_the_cuts_of_its_beginning(parts, length, least):
     text = "".join(parts)
-    ends, keys = spans.cuts(text, b"<|t|>", least, 9)
-    fewer = spans.cuts(text[:length], b"<|t|>", least, 9)
-    assert fewer == (ends[: len(fewer[0])], keys[: len(fewer[1])])
+    ends, keys = spans.cuts(text, "<|t|>", least, 9)
+    fewer = spans.cuts(text[:length], "<|t|>", least, 9)
+    assert fewer[0] == ends[: len(fewer[0])]
+    if max(text, default="") < "\u0100" or max(text[:length], default="") == max(text):
+        assert fewer[1] == keys[: len(fewer[1])]
+
+
+def test_what_only_looks_like_a_mark_in_memory_is_none():
+    assert spans.cuts("a\u3c00\u013e<>", "<\u013e", 1, 0)[0] == []
+    assert spans.cuts("a\u3c00<\u013e<>", "<\u013e", 1, 0)[0] == [2]
+
+
+def test_texts_of_the_same_bytes_but_other_characters_have_other_keys():
+    wide, narrow = "\u6261<", "ab<\x00"
+    assert wide.encode("utf-16-le") == narrow.encode("latin-1")
+    assert spans.cuts(wide + "\u0100", "\u0100", 1, 5)[1] != spans.cuts(narrow + "~", "~", 1, 5)[1]
 
 
 def test_a_text_has_at_most_4096_cuts():
-    assert len(spans.cuts("<>x" * 5000, b"<>", 1, 0)[0]) == 4096
-
-
-def test_a_lone_surrogate_has_no_cuts():
-    with pytest.raises(UnicodeEncodeError):
-        spans.cuts("<>\ud800<>", b"<>", 1, 0)
+    assert len(spans.cuts("<>x" * 5000, "<>", 1, 0)[0]) == 4096

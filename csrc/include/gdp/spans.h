@@ -28,10 +28,11 @@ int64_t gdp_json_fields(const char *json, size_t len, gdp_field *out, size_t max
 int64_t gdp_json_items(const char *json, size_t len, gdp_span *out, size_t max);
 
 /* Where a rendered conversation may be cut: before a `mark` (what begins a turn), at least `least` bytes behind the cut
- * before. Cuts depend only on what stands before them, so a text that goes on has the cuts of its beginning. Offsets to
+ * before. Characters are `unit` bytes each (1, 2 or 4; lengths are multiples of it), cuts stand between characters.
+ * They depend only on what stands before them, so a text that goes on has the cuts of its beginning. Byte offsets to
  * `out`, at most max (further marks are not looked for). Their number. mark_len >= 1, least >= 1, len < 2^32. */
-size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t least, uint32_t *out,
-                     size_t max);
+size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t unit, size_t least,
+                     uint32_t *out, size_t max);
 
 /* 64 bits that name some bytes behind what `seed` names. Four lanes of 64x64->128 multiplies: 128 KiB in about 10 us,
  * where gdp_hash takes 35. Nobody who does not know the seed can make two texts collide: all factors depend on it. */

@@ -78,15 +78,19 @@ def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, 
     return spans, keys
 
 
-def cuts(text: str, mark: bytes, least: int, key: int) -> tuple[list[int], list[int]]:
+def cuts(text: str, mark: str, least: int, key: int) -> tuple[list[int], list[int]]:
     """Where the text may be cut, and the keys that chain over its turns."""
-    data = text.encode()
     ends: list[int] = []
     at = 0
-    while len(ends) < _CUTS_MAX and (at := data.find(mark, at + least)) >= 0:
+    while len(ends) < _CUTS_MAX and (at := text.find(mark, at + least)) >= 0:
         ends.append(at)
-    keys = [key := key64(data[a:b], key) for a, b in zip([0, *ends], ends, strict=False)]
-    return ends, keys
+    widest = max(map(ord, text), default=0)
+    unit, coding = (
+        (1, "latin-1") if widest < 0x100 else (2, "utf-16-le") if widest < 0x1_0000 else (4, "utf-32-le")
+    )
+    key ^= unit << 32
+    turns = [text[a:b].encode(coding, "surrogatepass") for a, b in zip([0, *ends], ends, strict=False)]
+    return ends, [key := key64(turn, key) for turn in turns]
 
 
 def _split(data: bytes, brackets: bytes, take: Callable[[int], int]) -> bool:
