@@ -5,7 +5,8 @@
  *     look around                       now += 1
  *     leave: seat = 0                   free what is stamped older than the oldest seat
  *
- * Readers pay two stores to a cache line of their own. Retired things are chained through their own first bytes, so
+ * Pointers to what may be retired are swapped and read with the default order (sequential), so that a reader whose seat
+ * the writer saw empty sees the new pointer. Readers pay two stores to a cache line of their own. Retired things are chained through their own first bytes, so
  * retiring never needs memory. One writer. */
 #ifndef GDP_EPOCH_H
 #define GDP_EPOCH_H

@@ -11,6 +11,7 @@
 #define GDP_BYTES_MIN ((uint64_t)1 << 20)
 #define GDP_BLOCK_BYTES 28u      /* about what a block takes, for the share of predictions */
 #define GDP_EXPIRY_PAUSE_S 2u    /* between passes that look for predictions that ended */
+#define GDP_CHANCES 256u         /* leaves that are passed over for one that is forgotten; a bound on how long it takes */
 
 /* ---------------------------------------------------- memory ---------------------------------------------------- */
 
@@ -41,11 +42,12 @@ void gdp_index_collect(gdp_index *x)
 /* The oldest leaf of a list, unless a lookup passed it since it was put there: that one is the youngest now. */
 static bool gdp_list_evict(gdp_index *x, gdp_list list)
 {
-    for (uint32_t n = x->lists[list].n; n > 0; n--) {
+    const uint32_t all = x->lists[list].n;
+    for (uint32_t n = 0; n < all; n++) {
         const uint32_t id = x->lists[list].oldest;
         gdp_segment *s = gdp_at(x, id);
         const uint32_t touched = GDP_OWN(s->touched);
-        if (touched == s->listed && id != x->storing) {
+        if ((touched == s->listed || n >= GDP_CHANCES) && id != x->storing) {
             const uint32_t parent = gdp_parent(GDP_OWN(s->up));
             x->count.evicted += GDP_OWN(s->end) - gdp_start(GDP_OWN(s->up));
             gdp_segment_kill(x, id);
@@ -69,10 +71,15 @@ bool gdp_index_evict(gdp_index *x)
     return gdp_list_evict(x, GDP_LEAVES) || gdp_list_evict(x, GDP_SOFT_LEAVES);
 }
 
-void gdp_index_make_room(gdp_index *x)
+/* Forgetting goes ahead of need and in step with storing, two blocks for one, so that no store waits for many to go:
+ * tables that cannot grow are kept at 5/8, and 5/16 of the segments on their way from death to use. */
+void gdp_index_make_room(gdp_index *x, size_t blocks)
 {
-    const uint64_t full = x->count.bytes_max - x->count.bytes_max / 32;
-    for (unsigned tries = 0; tries < 4 && x->count.bytes + 4096 > full; tries++) {
+    const uint64_t full = x->count.bytes_max - x->count.bytes_max / 32, end = x->deaths + 2 * blocks + 8;
+    if (!gdp_table_grows(x))
+        while (x->count.blocks + blocks > x->capacity / 8 * 5 && x->deaths < end && gdp_index_evict(x)) {}
+    for (unsigned i = 0; i < 2 && gdp_segments_scarce(x) && gdp_index_evict(x); i++) {}
+    for (unsigned tries = 0; tries < 4 && x->count.bytes + 4096 > full; tries++) { /* covers */
         for (unsigned i = 0; i < 8 && gdp_index_evict(x); i++) {}
         gdp_names_sweep(x);
         gdp_index_collect(x);

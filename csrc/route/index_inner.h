@@ -152,6 +152,7 @@ struct gdp_index {
     gdp_scan scan;
     uint64_t n_copies, copied_all, copied_known;
     uint64_t deaths, used;   /* blocks that died, names in all shards */
+    uint64_t capacity;       /* ... and places for them */
     uint64_t soft_max;       /* blocks that only predictions hold */
     uint64_t sweep_credit;
     gdp_index_stats count;
@@ -181,7 +182,7 @@ void gdp_index_give(gdp_index *x, void *p, size_t bytes);
 void gdp_index_collect(gdp_index *x);
 bool gdp_index_evict(gdp_index *x); /* one leaf; false: there is none */
 bool gdp_index_evict_soft(gdp_index *x);
-void gdp_index_make_room(gdp_index *x); /* before an operation: so that covers can be had */
+void gdp_index_make_room(gdp_index *x, size_t blocks); /* before an operation that may bring so many new ones */
 
 /* index_table.c */
 static inline uint32_t gdp_table_size(unsigned class) { return (16u + (class & 15u)) << (class >> 4) << 2; }
@@ -220,6 +221,7 @@ int gdp_name_put(gdp_index *x, uint64_t name, uint32_t segment, uint32_t depth, 
 bool gdp_name_alive(gdp_index *x, uint64_t name, uint32_t *segment, uint32_t *depth);
 bool gdp_names_copy(gdp_index *x, unsigned shard, bool grow);
 bool gdp_names_sweep(gdp_index *x); /* copies the shard that waited longest */
+bool gdp_table_grows(const gdp_index *x); /* is there memory for larger tables? */
 void gdp_name_fetch(const gdp_index *x, uint64_t name); /* into the cache */
 
 /* index_cover.c */
@@ -249,6 +251,7 @@ void gdp_segment_clear(gdp_index *x, uint32_t id, uint32_t slot);
 bool gdp_segment_pop(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium);
 void gdp_segment_lower(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium, uint32_t cutoff); /* always can */
 bool gdp_segments_init(gdp_index *x);
+bool gdp_segments_scarce(const gdp_index *x); /* no memory for more, and too few on their way back to use */
 void gdp_segment_tidy(gdp_index *x, uint32_t id); /* forgets what nobody holds at its end, and so on upwards */
 void gdp_segment_kill(gdp_index *x, uint32_t id);
 void gdp_list_remove(gdp_index *x, uint32_t id);

@@ -97,7 +97,7 @@ static void gdp_climb(gdp_lookup *l)
     while (id && limit > l->done) {
         gdp_segment *s = gdp_at(l->x, id);
         const uint32_t scrubbed = atomic_load_explicit(&s->scrubbed, memory_order_acquire);
-        const gdp_cover *cover = atomic_load_explicit(&s->cover, memory_order_acquire);
+        const gdp_cover *cover = atomic_load(&s->cover); /* in one order with the seat: see epoch.h */
         const uint32_t end = atomic_load_explicit(&s->end, memory_order_acquire);
         const uint64_t up = atomic_load_explicit(&s->up, memory_order_acquire);
         const uint32_t start = gdp_start(up) > l->done ? gdp_start(up) : l->done;
@@ -255,7 +255,7 @@ size_t gdp_index_match(gdp_index_reader *reader, const uint64_t *chain, size_t n
     }
     l.x = seat->owner, l.chain = chain, l.now_s = now_s, l.done = 0;
     gdp_epoch_enter(&((gdp_index *)seat->owner)->epoch, seat);
-    l.clearings = atomic_load_explicit(&l.x->clearings, memory_order_acquire);
+    l.clearings = atomic_load(&l.x->clearings);
     gdp_search(&l, n < GDP_DEPTH_MAX ? (uint32_t)n : GDP_DEPTH_MAX);
     gdp_fold(&l, columns, n_columns, used);
     gdp_epoch_leave(seat);

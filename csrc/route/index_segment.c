@@ -106,24 +106,35 @@ static void gdp_segments_settle(gdp_index *x)
     }
 }
 
-/* The dead are used again only when every shard was copied after their death. Left alone that may take long, so when
- * many wait, or at the cap, a few copies are paid for each segment taken: a round of them per eighth of the living. */
+static uint32_t gdp_segments_waiting(const gdp_index *x)
+{
+    return x->lists[GDP_DEAD].n + x->lists[GDP_RESTING].n;
+}
+
+bool gdp_segments_scarce(const gdp_index *x)
+{
+    const size_t more = sizeof(gdp_segment) * GDP_CHUNK + x->count.bytes_max / 24 + x->count.bytes_max / 16;
+    return x->count.bytes + more > x->count.bytes_max
+        && x->lists[GDP_FREE].n + gdp_segments_waiting(x) < x->count.segments / 16 * 5;
+}
+
+/* The dead are used again only when every shard was copied after their death. Shards that fill up see to that; but when
+ * many wait, copies are paid for by each segment that is taken: a round of them per eighth of the living. */
 static void gdp_segments_recycle(gdp_index *x)
 {
     const uint64_t round = x->count.segments / 8 + 64;
     x->sweep_credit += x->n_shards;
     while (x->sweep_credit >= round && gdp_names_sweep(x)) x->sweep_credit -= round;
-    if (x->sweep_credit > x->n_shards) x->sweep_credit = x->n_shards; /* no memory for copies now */
-    gdp_segments_settle(x);
+    if (x->sweep_credit >= round) x->sweep_credit = 0; /* no memory for copies now */
+    if (!x->lists[GDP_FREE].n) gdp_segments_settle(x);
 }
 
-/* At the cap, and none is free: the dear way. */
+/* At the cap, and none is free, though room was made: the dear way. */
 static bool gdp_segments_wring(gdp_index *x)
 {
-    const uint32_t want = x->count.segments < 0x2000000 ? (uint32_t)x->count.segments / 16 + 1 : 0x200000;
-    for (uint32_t i = x->lists[GDP_DEAD].n; i < want && gdp_index_evict(x); i++) {}
-    for (unsigned i = 0; i < x->n_shards; i++)
-        if (!gdp_names_sweep(x)) break;
+    const uint32_t want = (uint32_t)(x->count.segments / 16 + 1);
+    while (gdp_segments_waiting(x) < want && gdp_index_evict(x)) {}
+    for (unsigned i = 0; i < x->n_shards && gdp_names_sweep(x); i++) {}
     gdp_segments_settle(x);
     gdp_segments_settle(x); /* once more, for those that came to rest by the first */
     return x->lists[GDP_FREE].n > 0;
@@ -131,12 +142,10 @@ static bool gdp_segments_wring(gdp_index *x)
 
 static uint32_t gdp_segment_take(gdp_index *x)
 {
-    const uint32_t waiting = x->lists[GDP_DEAD].n + x->lists[GDP_RESTING].n;
-    if (!x->lists[GDP_FREE].n && waiting > x->count.segments / 4 + 64) gdp_segments_recycle(x);
-    if (!x->lists[GDP_FREE].n && x->n_segments == x->n_chunks * GDP_CHUNK && !gdp_chunk_new(x)) {
-        if (waiting < x->count.segments / 4 + 64) gdp_index_evict(x);
-        if (!x->lists[GDP_FREE].n && !gdp_segments_wring(x)) return 0;
-    }
+    if (gdp_segments_waiting(x) > x->count.segments / 16 * 3 + 64) gdp_segments_recycle(x);
+    if (!x->lists[GDP_FREE].n && x->n_segments == x->n_chunks * GDP_CHUNK && !gdp_chunk_new(x)
+        && !gdp_segments_wring(x))
+        return 0;
     const uint32_t id = x->lists[GDP_FREE].oldest;
     if (!id) return x->n_segments++;
     gdp_list_remove(x, id);

@@ -176,7 +176,7 @@ int64_t gdp_index_store(gdp_index *x, uint32_t slot, unsigned medium, uint64_t p
     gdp_storing t = {.slot = slot, .medium = medium, .chain = chain, .n = n, .held = held, .now_s = now_s};
     if (slot >= GDP_INDEX_SLOTS || medium >= GDP_DENSE) return GDP_BAD;
     for (size_t i = 0; held && i < n; i++) held[i] = false;
-    gdp_index_make_room(x);
+    gdp_index_make_room(x, n);
     if (!first) {
         if (!gdp_segment_alive(x, parent, &t.at, &t.depth)) {
             x->count.orphans++;
@@ -193,7 +193,7 @@ int64_t gdp_index_predict(gdp_index *x, uint32_t slot, const uint64_t *chain, si
     gdp_storing t = {.slot = slot, .medium = GDP_PREDICTED, .chain = chain, .n = n, .now_s = now_s,
                      .expires_s = expires_s};
     if (slot >= GDP_INDEX_SLOTS) return GDP_BAD;
-    gdp_index_make_room(x);
+    gdp_index_make_room(x, n);
     while (x->count.predicted_blocks + n > x->soft_max && gdp_index_evict_soft(x)) {}
     if (expires_s < x->scan.next_s) x->scan.next_s = expires_s;
     return gdp_store_chain(x, &t);
@@ -203,7 +203,7 @@ int gdp_index_remove(gdp_index *x, uint32_t slot, unsigned medium, uint64_t bloc
 {
     uint32_t s, depth;
     if (slot >= GDP_INDEX_SLOTS || medium >= GDP_DENSE || !gdp_segment_alive(x, block, &s, &depth)) return 0;
-    gdp_index_make_room(x);
+    gdp_index_make_room(x, 0);
     if (!gdp_segment_alive(x, block, &s, &depth)) return 0; /* forgotten for room */
     gdp_segment_scrub(x, s);
     const uint32_t held = gdp_depth_held(x, s, slot, medium, NULL);

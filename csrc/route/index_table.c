@@ -38,6 +38,8 @@ static void gdp_table_swap(gdp_index *x, unsigned i, gdp_table *table, gdp_name 
     gdp_table *old = s->table;
     x->used += used;
     x->used -= s->used;
+    x->capacity += gdp_table_size(class);
+    x->capacity -= s->size;
     *s = (gdp_shard){table, names, gdp_table_size(class), used, ++x->n_copies, x->deaths};
     atomic_store(&x->shards[i], (uint64_t)(uintptr_t)names | class);
     if (!old) return;
@@ -108,6 +110,20 @@ void gdp_name_fetch(const gdp_index *x, uint64_t name)
     __builtin_prefetch(gdp_name_slot(x, name));
 }
 
+bool gdp_table_grows(const gdp_index *x)
+{
+    const uint64_t shard = x->capacity / x->n_shards * sizeof(gdp_name);
+    return x->count.bytes + x->count.bytes_max / 16 + shard * 5 / 4 + GDP_ALIGN <= x->count.bytes_max;
+}
+
+/* Over 3/4: is it time for a copy? If it cannot grow, not before an eighth of the names is dead, if deaths spread evenly,
+ * or before 7/8. */
+static bool gdp_shard_full(const gdp_index *x, const gdp_shard *s)
+{
+    if (gdp_table_grows(x) || s->used >= s->size / 8 * 7) return true;
+    return x->deaths - s->deaths >= (uint64_t)(s->used / 8) * x->n_shards;
+}
+
 int gdp_name_put(gdp_index *x, uint64_t name, uint32_t segment, uint32_t depth, uint32_t since)
 {
     unsigned shard;
@@ -123,8 +139,9 @@ int gdp_name_put(gdp_index *x, uint64_t name, uint32_t segment, uint32_t depth, 
         return 0;
     }
     const gdp_shard *s = &x->shard[shard];
-    if (GDP_UNLIKELY(s->used >= s->size / 4 * 3)) {
-        if (!gdp_names_copy(x, shard, true) && s->used >= s->size / 16 * 15) return GDP_NOMEM;
+    if (GDP_UNLIKELY(s->used >= s->size / 4 * 3) && gdp_shard_full(x, s)) {
+        gdp_names_copy(x, shard, true);
+        if (s->used >= s->size / 16 * 15) return GDP_NOMEM;
         at = gdp_name_seek(x, name, &shard, &found);
         if (found) return gdp_name_put(x, name, segment, depth, since);
     }
@@ -155,12 +172,20 @@ static void gdp_names_insert(gdp_index *x, gdp_name *to, uint32_t size, uint64_t
     atomic_store_explicit(&to[at].name, name, memory_order_relaxed);
 }
 
+/* What a copy looks up for each name is where its segment is: asked for ahead. */
+static void gdp_place_fetch(const gdp_index *x, const gdp_shard *s, uint32_t i)
+{
+    if (i < s->size) __builtin_prefetch(gdp_at(x, (uint32_t)(GDP_OWN(s->names[i].place) >> 32)));
+}
+
 static uint32_t gdp_shard_kept(const gdp_index *x, const gdp_shard *s)
 {
     uint32_t n = 0, segment;
     if (s->deaths == x->deaths) return s->used;
-    for (uint32_t i = 0; i < s->size; i++)
+    for (uint32_t i = 0; i < s->size; i++) {
+        gdp_place_fetch(x, s, i + 8);
         n += GDP_OWN(s->names[i].name) && gdp_name_kept(x, GDP_OWN(s->names[i].place), &segment);
+    }
     return n;
 }
 
@@ -179,6 +204,7 @@ static uint32_t gdp_names_gather(gdp_index *x, const gdp_shard *s, gdp_name *nam
     for (uint32_t i = 0; i < s->size; i++) {
         const uint64_t name = GDP_OWN(s->names[i].name);
         uint64_t place = name ? GDP_OWN(s->names[i].place) : 0;
+        if (check) gdp_place_fetch(x, s, i + 8);
         if (!place) continue;
         if (check) {
             if (!gdp_name_kept(x, place, &segment)) continue;
@@ -190,27 +216,27 @@ static uint32_t gdp_names_gather(gdp_index *x, const gdp_shard *s, gdp_name *nam
     return used;
 }
 
-/* A table for `kept` names: 5/8 full, so that it grows by a fifth; or, at the cap, one of the old size at most. */
-static gdp_table *gdp_table_fit(gdp_index *x, uint32_t kept, uint32_t size_max, unsigned *class, gdp_name **names)
+/* A table that is 5/8 full when it has what is kept, so that it grows by a fifth. How many that will be is guessed from
+ * the whole index, and counted only where all of them would not find room. */
+static gdp_table *gdp_table_fit(gdp_index *x, const gdp_shard *s, bool grow, unsigned *class, gdp_name **names)
 {
-    *class = gdp_class_for((uint64_t)kept * 8 / 5 + 2);
-    const bool grows = gdp_table_size(*class) > size_max;
-    return gdp_table_new(x, gdp_table_size(*class), grows ? x->count.bytes_max / 16 : 0, names);
+    const uint64_t guess = s->deaths == x->deaths ? s->used : s->used * x->count.blocks / (x->used + 1);
+    if (!grow && guess >= s->size / 2) return NULL;
+    *class = gdp_class_for(guess * 8 / 5 + 2);
+    if (gdp_table_size(*class) < s->used + s->used / 8 + 2)
+        *class = gdp_class_for((uint64_t)gdp_shard_kept(x, s) * 8 / 5 + 2);
+    const uint32_t size = gdp_table_size(*class);
+    return gdp_table_new(x, size, size > s->size ? x->count.bytes_max / 16 : 0, names);
 }
 
 bool gdp_names_copy(gdp_index *x, unsigned shard, bool grow)
 {
     const gdp_shard *s = &x->shard[shard];
-    uint32_t kept = gdp_shard_kept(x, s);
     unsigned class;
     gdp_name *names;
-    gdp_table *t = NULL;
-    if (grow || kept < s->size / 2) t = gdp_table_fit(x, kept, s->size, &class, &names);
-    if (!t && grow) {
-        gdp_shard_relieve(x, s);
-        kept = gdp_shard_kept(x, s);
-    }
-    if (!t && kept < s->size / 8 * 7) {
+    gdp_table *t = gdp_table_fit(x, s, grow, &class, &names);
+    if (!t) {
+        if (grow) gdp_shard_relieve(x, s);
         class = gdp_class_for(s->size);
         t = gdp_table_new(x, s->size, 0, &names);
     }

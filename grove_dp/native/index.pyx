@@ -163,7 +163,7 @@ cdef class Index:
 
     def match(self, blocks, *, slots=None, medium=GDP_ON_GPU, out=None):
         """uint32 array: how many of *blocks*, from the root on, each slot has. *slots*: of how many;
-        None: up to the highest that ever had something. *out*: written instead of a new array; it says how many."""
+        None: up to the highest that ever had something. *out*: written instead of a new array."""
         cdef Py_buffer names, reached
         cdef uint32_t *reach[GDP_INDEX_MEDIA]
         cdef uint32_t where = _medium(medium, GDP_PREDICTED)
