@@ -6,7 +6,7 @@
 void gdp_weights_init(gdp_weights *w)
 {
     *w = (gdp_weights){
-        .queue = 1, .prefill = 2, .stall = 0.01, .decode = 0.1, .floor = 0.25, .tie_ratio = 0.005, .tie_s = 0.001,
+        .queue = 1, .prefill = 2, .stall = 0.01, .decode = 0.05, .floor = 0.25, .tie_ratio = 0.005, .tie_s = 0.001,
         .reload_s = {0, 5e-6, 40e-6}, /* 128 KiB per token over 25 and 3 GB/s */
     };
 }
