@@ -112,12 +112,24 @@ int64_t gdp_json_items(const char *json, size_t len, gdp_span *out, size_t max)
     }
 }
 
+/* The first `mark` that begins at p or behind, NULL when there is none. By its first byte: marks begin with a rare one
+ * ('<', '['), and memmem takes 90 us for 256 KiB of two-byte characters, because half of the bytes are zeros. */
+static const char *gdp_find_mark(const char *p, const char *end, const char *mark, size_t mark_len)
+{
+    while ((size_t)(end - p) >= mark_len) {
+        p = memchr(p, mark[0], (size_t)(end - p) - mark_len + 1);
+        if (!p || memcmp(p, mark, mark_len) == 0) return p;
+        p++;
+    }
+    return NULL;
+}
+
 size_t gdp_text_cuts(const char *text, size_t len, const char *mark, size_t mark_len, size_t unit, size_t least,
                      uint32_t *out, size_t max)
 {
     size_t n = 0;
     for (size_t at = least; n < max && at < len;) {
-        const char *found = memmem(text + at, len - at, mark, mark_len);
+        const char *found = gdp_find_mark(text + at, text + len, mark, mark_len);
         if (!found) break;
         at = (size_t)(found - text);
         if (at % unit) { /* the end of one character and the beginning of another look like the mark */

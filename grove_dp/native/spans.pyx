@@ -88,8 +88,8 @@ def items(bytes data, size_t start, size_t end, uint64_t key):
 def cuts(str text, str mark, size_t least, uint64_t key):
     """Where *text* may be cut: before a *mark*, *least* characters or more behind the cut before. And keys.
 
-    keys[0] names text[:cuts[0]] behind *key*, keys[i] names text[cuts[i-1]:cuts[i]] behind keys[i-1]. A key is
-    key64 of the characters as Python holds them, 1, 2 or 4 bytes each as the widest of *text* asks for, which
+    keys[0] names text[:cuts[0]] behind *key*, keys[i] names text[cuts[i-1]:cuts[i]] behind keys[i-1], each a
+    key64 of characters as Python holds them, 1, 2 or 4 bytes each as the widest of *text* asks for, which
     enters the first key. (A conversation in which a wider character turns up has other keys from then on.) At
     most 4,096 cuts; what stands behind the last is in no key."""
     cdef size_t unit = PyUnicode_KIND(text), n, i, start = 0
