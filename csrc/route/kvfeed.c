@@ -73,23 +73,25 @@ static void gdp_feed_unname(gdp_kvfeed *f, uint8_t medium, uint64_t chain)
         f->sink.remove(f->sink.self, f->slot, medium, chain);
 }
 
-/* One hash more. *fresh: it was not held. False: no memory, and nothing has changed. */
-static bool gdp_feed_hold(gdp_kvfeed *f, uint8_t medium, uint64_t mix, uint64_t chain, bool asked, bool *fresh)
+/* What holding one hash more has changed: whether it is new, and the block that it no longer means (0: none). */
+typedef struct {
+    bool fresh;
+    uint64_t was;
+} gdp_change;
+
+/* False: no memory, and nothing has changed. */
+static bool gdp_feed_hold(gdp_kvfeed *f, uint8_t medium, uint64_t mix, uint64_t chain, bool asked, gdp_change *change)
 {
     const gdp_holding at = gdp_feed_find(f, medium, mix);
-    *fresh = false;
-    if (!at.held) {
-        *fresh = true;
-        return gdp_pages_put(&f->held[medium], f->base, mix, chain);
-    }
+    *change = (gdp_change){!at.held, 0};
+    if (!at.held) return gdp_pages_put(&f->held[medium], f->base, mix, chain);
     if (GDP_LIKELY(at.chain == chain)) {
         gdp_feed_copy(f, at.key, asked);
         return true;
     }
-    *fresh = true; /* another hash in the same place (or the same one with another meaning: then the last one counts) */
-    if (!gdp_side_set(&f->exact, gdp_exact_key(medium, mix), chain ? chain : 1)) return false; /* one name */
-    if (!at.place) gdp_feed_unname(f, medium, at.chain);
-    return true;
+    /* another hash in the same place, or the same one with another meaning: then the last one counts */
+    *change = (gdp_change){true, at.place ? 0 : at.chain};
+    return gdp_side_set(&f->exact, gdp_exact_key(medium, mix), chain ? chain : 1); /* 0 and 1 are one name */
 }
 
 /* One copy less; `left`: how many the engine says remain, or -1. */
@@ -121,19 +123,18 @@ static void gdp_feed_release(gdp_kvfeed *f, uint8_t medium, gdp_kv_hash hash, in
 
 /* Tells the sink of blocks whose hashes are held by now. A block that was there under another name has one more. */
 static void gdp_feed_tell(gdp_kvfeed *f, uint8_t medium, uint64_t parent, bool first, const uint64_t *chain, uint32_t n,
-                          const bool *fresh)
+                          const gdp_change *change)
 {
     bool held[PIECE] = {false};
     const int rc = f->sink.store(f->sink.self, f->slot, medium, parent, first, chain, n, held);
     f->counts.stored += n;
-    if (rc < 0) {
-        gdp_feed_starve(f, rc != GDP_NOMEM);
-        return;
-    }
+    gdp_feed_starve(f, rc != GDP_NOMEM);
     for (uint32_t i = 0; i < n; i++) {
-        if (GDP_LIKELY(!held[i]) || !fresh[i]) continue;
-        const uint64_t key = gdp_name_key(medium, chain[i]);
-        gdp_feed_starve(f, gdp_side_set(&f->names, key, gdp_side_get(&f->names, key) + 1));
+        if (GDP_UNLIKELY(rc >= 0 && held[i] && change[i].fresh)) {
+            const uint64_t key = gdp_name_key(medium, chain[i]);
+            gdp_feed_starve(f, gdp_side_set(&f->names, key, gdp_side_get(&f->names, key) + 1));
+        }
+        if (GDP_UNLIKELY(change[i].was)) gdp_feed_unname(f, medium, change[i].was);
     }
 }
 
@@ -150,7 +151,7 @@ static void gdp_feed_join(gdp_kvfeed *f, uint64_t mix, uint64_t chain)
 static void gdp_feed_row(gdp_kvfeed *f, const gdp_row *row, uint64_t parent, bool first)
 {
     uint64_t mixes[PIECE], chain[PIECE];
-    bool fresh[PIECE];
+    gdp_change change[PIECE];
     for (uint32_t at = 0, n; at < row->n; at += n, first = false, parent = chain[n - 1]) {
         n = row->n - at < PIECE ? row->n - at : PIECE;
         for (uint32_t i = 0; i < n; i++) {
@@ -161,8 +162,8 @@ static void gdp_feed_row(gdp_kvfeed *f, const gdp_row *row, uint64_t parent, boo
         gdp_chain(f->key, parent, row->tokens + (size_t)at * row->block_size, (size_t)n * row->block_size,
                   row->block_size, row->extras ? row->extras + at : NULL, chain);
         uint32_t kept = 0;
-        while (kept < n && gdp_feed_hold(f, row->medium, mixes[kept], chain[kept], row->asked, &fresh[kept])) kept++;
-        if (kept > 0) gdp_feed_tell(f, row->medium, parent, first, chain, kept, fresh);
+        while (kept < n && gdp_feed_hold(f, row->medium, mixes[kept], chain[kept], row->asked, &change[kept])) kept++;
+        if (kept > 0) gdp_feed_tell(f, row->medium, parent, first, chain, kept, change);
         if (f->wait.oldest)
             for (uint32_t i = 0; i < kept; i++) gdp_feed_join(f, mixes[i], chain[i]);
         if (GDP_UNLIKELY(kept < n)) {
@@ -300,11 +301,11 @@ static void gdp_feed_also(gdp_kvfeed *f, const gdp_kv_batch *batch, const gdp_kv
     for (uint32_t i = 0; i < e->n_hashes; i++) {
         const uint64_t mix = gdp_kv_mix(f->key, batch->hashes[e->hash_at + i]);
         uint64_t chain;
-        bool fresh;
+        gdp_change change;
         if (!gdp_feed_chain(f, e->medium, mix, &chain))
             f->counts.unknown_hash++;
-        else if (gdp_feed_hold(f, e->medium, mix, chain, asked, &fresh))
-            gdp_feed_tell(f, e->medium, chain, false, &chain, 1, &fresh);
+        else if (gdp_feed_hold(f, e->medium, mix, chain, asked, &change))
+            gdp_feed_tell(f, e->medium, chain, false, &chain, 1, &change);
         else
             f->starved = true;
     }
