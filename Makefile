@@ -11,10 +11,10 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy demo csan csan-serve ctsan coom cfuzz clean
+.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
 
 help: ## tell the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: $(STAMP) ## create .venv with the pinned requirements
 $(STAMP): requirements-dev.lock pyproject.toml .ci/venv
@@ -70,6 +70,12 @@ bench: build ## every benchmark, with figures and charts in bench/results/
 
 bench-proxy: build ## CPU, latency and memory against nginx and aiohttp, in the same run
 	@$(PY) -m bench.proxy $(ARGS)
+
+bench-quality: dev ## every routing policy in virtual time, 8 workers, 80 and 95 % load: who answers soonest
+	@$(PY) -m bench.quality --gate $(ARGS)
+
+bench-quality-full: dev ## the same with 8 and 64 workers from 50 to 110 % load (an hour)
+	@$(PY) -m bench.quality --full $(ARGS)
 
 demo: build ## see it work: simulated workers, the frontend, a replayed trace, a killed worker
 	@$(VENV)/bin/grove-dp demo $(ARGS)
