@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.micro.conftest import Gauge
 
 SOURCE = "".join(path.read_text() for path in sorted(Path(__file__).parents[2].glob("grove_dp/*/*.py")))
-TURNS = 16
+TURNS, LAST = 16, 2 << 10  # what is known, and the size of the turn that is not
 NUMBER = b"000000000000"
 
 
@@ -36,10 +36,13 @@ def reader() -> PromptReader:
     return PromptReader(model.template, model.tokenizer, ChainKey(b"bench"), model="m", block_size=16)
 
 
-def conversation(size: int, turns: int, number_in: int) -> list[bytes]:
-    """A request of about *size* bytes of text in two halves: a number in message *number_in* is left out."""
-    each = size // turns
+def conversation(size: int, turns: int, last: int = 0) -> list[bytes]:
+    """A request of about *size* bytes of text in two halves: a number is left out of the first message, or of
+    one more message of *last* bytes."""
+    each = (size - last) // turns
     texts = [SOURCE[n * each : (n + 1) * each] for n in range(turns)]
+    texts += [SOURCE[-last:]] if last else []
+    number_in = -1 if last else 0
     texts[number_in] = NUMBER.decode() + texts[number_in]
     messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
     halves = json.dumps({"model": "m", "messages": messages, "stream": True}).encode().split(NUMBER)
@@ -48,18 +51,18 @@ def conversation(size: int, turns: int, number_in: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "turns", "number_in"),
+    ("name", "size", "turns", "last"),
     [
         ("tokens_4k_unseen", 4 << 10, 1, 0),  # 1 K tokens
         ("tokens_8k_unseen", 8 << 10, 3, 0),
-        ("tokens_128k_unseen", 128 << 10, TURNS + 1, 0),
-        ("tokens_128k_known", 128 << 10, TURNS + 1, TURNS),
+        ("tokens_128k_unseen", 128 << 10, TURNS, 0),
+        ("tokens_128k_known", 128 << 10, TURNS, LAST),
     ],
 )
 def test_reading_a_prompt(
-    name: str, size: int, turns: int, number_in: int, reader: PromptReader, gauge: Gauge
+    name: str, size: int, turns: int, last: int, reader: PromptReader, gauge: Gauge
 ) -> None:
-    begin, end = conversation(size, turns, number_in)
+    begin, end = conversation(size, turns, last)
     numbers = count()
 
     def read(rounds: int) -> None:
@@ -70,7 +73,7 @@ def test_reading_a_prompt(
 
 
 def test_reading_a_prompt_again(reader: PromptReader, gauge: Gauge) -> None:
-    body = NUMBER.join(conversation(128 << 10, TURNS + 1, 0))
+    body = NUMBER.join(conversation(128 << 10, TURNS))
 
     def read(rounds: int) -> None:
         for _ in range(rounds):
