@@ -64,22 +64,38 @@ static inline double backlog_of(double free_at, double booked, double floor, dou
     return by_clock > least ? by_clock : least;
 }
 
-/* Tokens held in media 0..m, never more than all but the last of the prompt: the engine always computes one. */
-static inline double held(const gdp_ask *ask, unsigned m, uint32_t slot)
+/* Where the prefix is held. */
+typedef struct {
+    const uint32_t *reach[GDP_MEDIA]; /* each as the medium before where the asker gave none */
+    double block_tokens, most;        /* most: all but the last of the prompt, the engine always computes one */
+    bool media;                       /* more than the GPU's */
+} holding;
+
+static holding holding_of(const gdp_ask *ask)
 {
-    while (m > 0 && !ask->reach[m]) m--;
-    if (!ask->reach[m]) return 0;
-    double tokens = (double)ask->reach[m][slot] * ask->block_tokens;
-    double most = ask->prompt_tokens ? (double)((ask->prompt_tokens - 1) / ask->block_tokens) * ask->block_tokens : 0;
-    return tokens < most ? tokens : most;
+    holding h = {
+        .reach = {ask->reach[0], ask->reach[1], ask->reach[2]}, .block_tokens = ask->block_tokens,
+        .most = ask->prompt_tokens ? (double)((ask->prompt_tokens - 1) / ask->block_tokens) * ask->block_tokens : 0,
+        .media = ask->reach[1] || ask->reach[2],
+    };
+    for (unsigned m = 1; m < GDP_MEDIA; m++)
+        if (!h.reach[m]) h.reach[m] = h.reach[m - 1];
+    return h;
 }
 
-static inline seen look(const gdp_tally *t, const gdp_weights *w, const gdp_ask *ask, uint32_t slot, double now_s)
+/* Tokens held in media 0..m. */
+static inline double held(const holding *h, unsigned m, uint32_t slot)
 {
-    double gpu = held(ask, 0, slot), cached = gpu, reload = 0;
-    if (ask->reach[1] || ask->reach[2]) {
-        double cpu = held(ask, 1, slot);
-        cached = held(ask, 2, slot);
+    double tokens = h->reach[m] ? (double)h->reach[m][slot] * h->block_tokens : 0;
+    return tokens < h->most ? tokens : h->most;
+}
+
+static inline seen look(const gdp_tally *t, const gdp_weights *w, const holding *h, uint32_t slot, double now_s)
+{
+    double gpu = held(h, 0, slot), cached = gpu, reload = 0;
+    if (h->media) {
+        double cpu = held(h, 1, slot);
+        cached = held(h, 2, slot);
         reload = (cpu - gpu) * w->reload_s[1] + (cached - cpu) * w->reload_s[2];
     }
     return (seen){
@@ -93,7 +109,8 @@ void gdp_cost_terms(const gdp_tally *t, const gdp_rates *rates, const gdp_weight
                     double now_s, gdp_terms *out)
 {
     common c = common_of(&rates[t->class_of[slot]], w, ask);
-    seen s = look(t, w, ask, slot, now_s);
+    holding h = holding_of(ask);
+    seen s = look(t, w, &h, slot, now_s);
     out->slot = slot;
     out->cached_tokens = (uint32_t)s.cached;
     cost_of(&c, s, out);
@@ -101,28 +118,25 @@ void gdp_cost_terms(const gdp_tally *t, const gdp_rates *rates, const gdp_weight
 
 /* ---- the cheapest --------------------------------------------------------------------------------------------- */
 
-/* PERF: `cost` of 256 candidates, select over 256 workers in csrc/test/test_cost.c. Columns, so that gcc makes vectors
- * of it. */
-static void cost_columns(const common *c, const double *restrict col, double *restrict cost, uint32_t n, uint32_t pitch)
+/* PERF: select over 256 workers in csrc/test/test_cost.c. What was seen stands in columns, so that gcc makes vectors of
+ * the arithmetic; the indices are size_t, because a uint32_t may wrap and cost it the addressing. */
+static void cost_columns(const common *c, const double *restrict col, double *restrict cost, size_t n, size_t pitch)
 {
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         seen s = {col[i], col[pitch + i], col[2 * pitch + i], col[3 * pitch + i], col[4 * pitch + i],
                   col[5 * pitch + i], col[6 * pitch + i]};
         cost[i] = cost_of(c, s, NULL);
     }
 }
 
-/* All candidates' costs into the scratch's first column. */
-static double *costs(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
-                     const uint32_t *slots, uint32_t n, double now_s)
+static void gather(const gdp_tally *of, const gdp_weights *weights, const holding *held_by, const uint32_t *restrict slots,
+                   size_t n, double now_s, double *restrict col, size_t pitch)
 {
-    double *cost = t->scratch, *col = t->scratch + t->slots;
-    const uint32_t pitch = t->slots;
-    uint16_t class_of = t->class_of[slots[0]];
-    bool mixed = false;
-    for (uint32_t i = 0; i < n; i++) {
-        seen s = look(t, w, ask, slots[i], now_s);
-        mixed |= t->class_of[slots[i]] != class_of;
+    const gdp_tally t = *of; /* copies: nothing that is written below can change them */
+    const gdp_weights w = *weights;
+    const holding h = *held_by;
+    for (size_t i = 0; i < n; i++) {
+        seen s = look(&t, &w, &h, slots[i], now_s);
         col[i] = s.backlog;
         col[pitch + i] = s.cached;
         col[2 * pitch + i] = s.reload;
@@ -131,14 +145,26 @@ static double *costs(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w,
         col[5 * pitch + i] = s.kv;
         col[6 * pitch + i] = s.capacity;
     }
+}
+
+/* All candidates' costs into the scratch's first column. */
+static double *costs(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
+                     const uint32_t *slots, uint32_t n, double now_s)
+{
+    double *cost = t->scratch, *col = t->scratch + t->slots;
+    const holding h = holding_of(ask);
+    uint16_t class_of = t->class_of[slots[0]];
+    bool mixed = false;
+    for (uint32_t i = 0; i < n; i++) mixed |= t->class_of[slots[i]] != class_of;
+    gather(t, w, &h, slots, n, now_s, col, t->slots);
     common c = common_of(&rates[class_of], w, ask);
     if (GDP_LIKELY(!mixed)) {
-        cost_columns(&c, col, cost, n, pitch);
+        cost_columns(&c, col, cost, n, t->slots);
         return cost;
     }
     for (uint32_t i = 0; i < n; i++) {
         c = common_of(&rates[t->class_of[slots[i]]], w, ask);
-        cost_columns(&c, col + i, cost + i, 1, pitch);
+        cost_columns(&c, col + i, cost + i, 1, t->slots);
     }
     return cost;
 }
