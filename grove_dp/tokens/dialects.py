@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from grove_dp.tokens.messages import ToolList
+from grove_dp.tokens.parsed import ParsedMessages
 from grove_dp.tokens.requests import Body, as_type
 from grove_dp.tokens.template import ChatOptions
 from grove_dp.tokens.unsupported import Unsupported
@@ -99,17 +101,17 @@ def _message_of(item: _Item) -> dict[str, Any]:
     return {"role": item.role, "content": content}
 
 
-def chat_of_messages(body: Body) -> Chat:
+def chat_of_messages(body: Body, parsed: ParsedMessages) -> Chat:
     if body.has(b"thinking") and b'"disabled"' in body.value(b"thinking"):
         raise Unsupported("Field", "thinking disabled")  # how depends on a probe that the worker makes
     messages = _system(body)
     for message in body.parsed(b"messages", list[_Message]) or []:
         messages += _messages_of(message)
-    tools = body.parsed(b"tools", list[_Tool])
+    tools = body.tools(parsed, _tools, kind=1)
     return Chat(
         messages,
         ChatOptions(
-            tools=None if tools is None else [_tool(tool) for tool in tools],
+            tools=tools,
             tool_choice=_tool_choice(body, tools),
             reasoning_effort=_effort(body),
             chat_template_kwargs=body.parsed(b"chat_template_kwargs", dict),
@@ -176,6 +178,10 @@ def _tool_result(block: _Block) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": block.tool_use_id or "", "content": content or ""}
 
 
+def _tools(raw: bytes) -> ToolList:
+    return ToolList(_tool(tool) for tool in msgspec.json.decode(raw, type=list[_Tool]))
+
+
 def _tool(tool: _Tool) -> dict[str, Any]:
     schema = tool.input_schema
     function = {
@@ -188,7 +194,7 @@ def _tool(tool: _Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _tool_choice(body: Body, tools: list[_Tool] | None) -> Any:
+def _tool_choice(body: Body, tools: ToolList | None) -> Any:
     choice = body.parsed(b"tool_choice", dict)
     if choice is None:
         return None if tools is None else "auto"

@@ -10,7 +10,6 @@ What the worker would refuse is refused too; it will say why.
 """
 
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from grove_dp.tokens.content import ContentFormat
 from grove_dp.tokens.environment import Constant
 from grove_dp.tokens.unsupported import Unsupported
 
-__all__ = ["ToolLists", "conversation", "developer_as_system", "tool_dicts"]
+__all__ = ["ToolList", "conversation", "developer_as_system", "tool_dicts"]
 
 # Claude Code puts a line that changes with every request in front of its system prompt.
 _BILLING_HEADER = "x-anthropic-billing-header"
@@ -135,25 +134,10 @@ def _arguments(written: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-class ToolLists:
-    """What was made of lists of tools before, by the lists themselves: parsed requests share them."""
+class ToolList(list[Any]):
+    """A request's tools, which nobody changes any more. What templates get of them stays with them."""
 
-    def __init__(self, most: int = 64) -> None:
-        self._most = most
-        self._known: OrderedDict[int, tuple[Any, list[dict[str, Any]] | None]] = OrderedDict()
-
-    def of(self, tools: Any) -> list[dict[str, Any]] | None:
-        """`tool_dicts(tools)`. The list must not be changed afterwards."""
-        known = self._known.get(id(tools))
-        if known is None:
-            known = self._known[id(tools)] = (
-                tools,
-                tool_dicts(tools),
-            )  # held, so that nothing else gets its id
-        self._known.move_to_end(id(tools))
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
-        return known[1]
+    shaped: list[dict[str, Any]] | None = None
 
 
 def tool_dicts(tools: Any) -> list[dict[str, Any]] | None:
@@ -162,7 +146,11 @@ def tool_dicts(tools: Any) -> list[dict[str, Any]] | None:
         return None
     if not isinstance(tools, list):
         raise Unsupported("ToolShape", "tools is no list")
-    return [_tool(tool) for tool in tools]
+    if not isinstance(tools, ToolList):
+        return [_tool(tool) for tool in tools]
+    if tools.shaped is None:
+        tools.shaped = [_tool(tool) for tool in tools]
+    return tools.shaped
 
 
 def _tool(tool: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Messages that were parsed before, by the bytes they were sent as.
+"""Messages (and lists of tools) that were parsed before, by the bytes they were sent as.
 
 A conversation comes again with each turn, a message longer. Parsing 128 KiB of JSON takes 0.1 ms, finding the
 messages' ends and keys a quarter of that (spans.items). So what was parsed is kept, within a number of bytes;
@@ -6,7 +6,7 @@ the least recently used message goes first. Nobody may change what is given out.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from sys import getsizeof
 from typing import Any
 
@@ -28,8 +28,14 @@ class ParsedMessages:
     def __len__(self) -> int:
         return len(self._known)
 
-    def of(self, raw: bytes, places: Sequence[tuple[int, int]], keys: Sequence[int]) -> list[Any]:
-        """The messages at *places* in *raw*. Raises `msgspec.DecodeError`."""
+    def of(
+        self,
+        raw: bytes,
+        places: Sequence[tuple[int, int]],
+        keys: Sequence[int],
+        make: Callable[[bytes], Any] = msgspec.json.decode,
+    ) -> list[Any]:
+        """What *make* makes of the bytes at *places* in *raw*. Raises what it raises."""
         known, messages = self._known, []
         for key in keys:
             entry = known.get(key)
@@ -37,7 +43,7 @@ class ParsedMessages:
                 break
             messages.append(entry[0])
         count = len(messages)
-        messages += [msgspec.json.decode(raw[start:end]) for start, end in places[count:]]
+        messages += [make(raw[start:end]) for start, end in places[count:]]
         for n in range(
             len(keys) - 1, count - 1, -1
         ):  # the last first: no message is older than one behind it
@@ -57,4 +63,4 @@ class ParsedMessages:
 def _size(message: Any, sent: int) -> int:
     """Bytes of memory, about: one emoji makes every character of a text four bytes wide."""
     content = message.get("content") if isinstance(message, dict) else None
-    return _MESSAGE_BYTES + (getsizeof(content) if isinstance(content, str) else 4 * sent)
+    return _MESSAGE_BYTES + (getsizeof(content) if isinstance(content, str) else 8 * sent)

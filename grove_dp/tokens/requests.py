@@ -8,13 +8,14 @@ A field that changes the prompt in a way that is not computed here refuses the r
 does a body that the worker will refuse: what its prompt would be is no question then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from grove_dp.native import spans
+from grove_dp.tokens.messages import ToolList
 from grove_dp.tokens.parsed import ParsedMessages
 from grove_dp.tokens.template import ChatOptions
 from grove_dp.tokens.tokenizer import Ids
@@ -149,21 +150,21 @@ class Body:
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unsupported("BodyShape", str(error)) from error
 
-    def shared(self, name: bytes, parsed: ParsedMessages) -> Any:
-        """The field, parsed now or before; not to be changed."""
-        if not self.has(name):
+    def tools(self, parsed: ParsedMessages, make: Callable[[bytes], Any], kind: int = 0) -> Any:
+        """The tools, made now or before; not to be changed. *kind* tells one *make* from another."""
+        if not self.has(b"tools"):
             return None
-        place = self._fields[name]
-        key = spans.key64(memoryview(self.raw)[place[0] : place[1]], ~self._secret & 2**64 - 1)
+        place = self._fields[b"tools"]
+        key = spans.key64(memoryview(self.raw)[place[0] : place[1]], self._secret ^ (kind + 1) << 32)
         try:
-            return parsed.of(self.raw, [place], [key])[0]
+            return parsed.of(self.raw, [place], [key], make)[0]
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unsupported("BodyShape", str(error)) from error
 
     def options(self, parsed: ParsedMessages) -> ChatOptions:
         """All that a chat completion says about its prompt besides the messages."""
         return ChatOptions(
-            tools=self.shared(b"tools", parsed),
+            tools=self.tools(parsed, _tool_list),
             tool_choice=self.parsed(b"tool_choice", object),
             documents=self.parsed(b"documents", object),
             reasoning_effort=self.parsed(b"reasoning_effort", str),
@@ -171,6 +172,11 @@ class Body:
             add_generation_prompt=self.flag(b"add_generation_prompt", default=True),
             continue_final_message=self.flag(b"continue_final_message", default=False),
         )
+
+
+def _tool_list(raw: bytes) -> Any:
+    found = msgspec.json.decode(raw)
+    return ToolList(found) if isinstance(found, list) else found
 
 
 def as_type(raw: bytes, kind: type[_T]) -> _T:

@@ -120,7 +120,7 @@ class PromptReader:
         return _Source(self._rendered(*chat_of_responses(body)), special=True)
 
     def _messages(self, body: Body) -> _Source:
-        return _Source(self._rendered(*chat_of_messages(body)))
+        return _Source(self._rendered(*chat_of_messages(body, self._parsed)))
 
     def _tokenize(self, body: Body) -> _Source:
         return self._chat(body) if body.has(b"messages") else self._completion(body)

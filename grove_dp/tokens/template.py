@@ -22,7 +22,7 @@ from jinja2 import TemplateSyntaxError
 
 from grove_dp.tokens.content import ContentFormat, content_format
 from grove_dp.tokens.environment import template_environment
-from grove_dp.tokens.messages import ToolLists, conversation, developer_as_system
+from grove_dp.tokens.messages import conversation, developer_as_system, tool_dicts
 from grove_dp.tokens.unsupported import Unsupported
 
 __all__ = ["ChatOptions", "ChatTemplate"]
@@ -36,7 +36,7 @@ _TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
 class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What else than messages a request can say about its prompt. *tools* must not be changed afterwards."""
+    """What else than messages a request can say about its prompt."""
 
     tools: Any = None
     tool_choice: Any = None
@@ -75,7 +75,6 @@ class ChatTemplate:
         self._sources = sources
         self._forms = [form or content_format(text, environment) for text in sources]
         self._special = dict(special_tokens or {})
-        self._tool_lists = ToolLists()
         self._defaults = dict(defaults or {})
         self._drop_tools = drop_tools_when_none
         self._knows_developer = [_names(text, "developer") for text in sources]
@@ -110,7 +109,7 @@ class ChatTemplate:
         }
         if options.reasoning_effort is not None and "enable_thinking" not in asked:
             fields["enable_thinking"] = options.reasoning_effort != "none"
-        tools = self._tool_lists.of(options.tools)
+        tools = tool_dicts(options.tools)
         if self._drop_tools and options.tool_choice == "none":
             tools = None
         base: dict[str, Any] = {"tools": None, "documents": None, **self._special, **self._defaults}

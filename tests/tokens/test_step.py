@@ -123,6 +123,20 @@ def test_a_request_that_comes_again_is_not_even_rendered(reader_of, monkeypatch)
     assert np.array_equal(again.chain, first.chain)
 
 
+def test_the_same_tools_mean_what_each_endpoint_makes_of_them(reader_of):
+    reader = reader_of()
+    named = {"type": "function", "function": {"name": "f"}, "name": "f", "input_schema": {}}
+    bodies = {
+        "chat": {"messages": LONG[:1], "tools": [named]},
+        "messages": {"messages": LONG[:1], "tools": [named], "max_tokens": 1},
+    }
+    for _ in range(2):
+        for endpoint, body in bodies.items():
+            ids = reader.ids(endpoint, json.dumps(body).encode())
+            fresh = reader_of().ids(endpoint, json.dumps(body).encode())
+            assert ids.tolist() == fresh.tolist()
+
+
 def test_conversations_of_other_scopes_share_no_block(reader_of):
     reader = reader_of()
     told = [

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from grove_dp.tokens.messages import ToolLists, tool_dicts
+from grove_dp.tokens.messages import ToolList
 from grove_dp.tokens.template import ChatOptions, ChatTemplate
 from grove_dp.tokens.unsupported import Unsupported
 
@@ -159,20 +159,10 @@ def test_tools_that_come_again_are_written_once(monkeypatch):
     dumps = json.dumps
     monkeypatch.setattr(json, "dumps", lambda *a, **k: written.append(1) or dumps(*a, **k))
     template = ChatTemplate("{% for t in tools %}{{ t | tojson }}{{ t | tojson(indent=2) }}{% endfor %}")
-    tools = [TOOL, {"type": "function", "function": {"name": "g"}}]
+    tools = ToolList([TOOL, {"type": "function", "function": {"name": "g"}}])
     first, again, other = (
         template.render([USER], ChatOptions(tools=list_)) for list_ in (tools, tools, tools[:1])
     )
     assert first == again
     assert first.startswith(other)
     assert len(written) == 4 + 2
-
-
-def test_only_so_many_lists_of_tools_are_remembered():
-    lists = ToolLists(most=2)
-    asked = [[{"function": {"name": str(n)}}] for n in range(5)]
-    for _ in range(2):
-        for tools in asked:
-            assert lists.of(tools) == tool_dicts(tools)
-    assert lists.of(asked[4]) is lists.of(asked[4])
-    assert lists.of(None) is None
