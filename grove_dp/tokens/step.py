@@ -8,7 +8,7 @@ template is a program and may do anything (drop the thoughts of earlier turns, s
 together from parts, cut before the first token of each turn: an added token that splits a text for the
 tokenizer too (Tokenizer.cutters), so that the ids of the parts are the ids of the whole.
 
-128 KiB of code in 16 turns take 1.2 ms when nothing of it is known, 0.26 ms when all but a new turn of 2 KiB
+128 KiB of code in 16 turns take 1.2 ms when nothing of it is known, 0.25 ms when all but a new turn of 2 KiB
 is, 0.05 ms when it comes again; 4 KiB take 0.11 ms (bench/micro, the simulator's vocabulary).
 
 Not for several threads at once: one reader, one token thread.
