@@ -10,7 +10,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from bench.quality.matrix import POLICIES, Outcome
+from bench.quality.matrix import KV_TOKENS, POLICIES, Outcome
 
 __all__ = ["draw"]
 
@@ -21,7 +21,8 @@ def draw(
     outcomes: Sequence[Outcome], path: Path, *, load: int = 95, queue: str = "fifo", workers: int = 8
 ) -> None:
     """Writes the SVG; the same outcomes give the same bytes."""
-    shown = [o for o in outcomes if (o.case.load, o.case.queue, o.case.workers) == (load, queue, workers)]
+    place = (load, queue, workers, KV_TOKENS)
+    shown = [o for o in outcomes if (o.case.load, o.case.queue, o.case.workers, o.case.kv_tokens) == place]
     mixes = list(dict.fromkeys(o.case.mix for o in shown))
     with mpl.rc_context({"svg.hashsalt": "grove-dp", "svg.fonttype": "none", "font.size": 8}):
         drawing, grid = plt.subplots(

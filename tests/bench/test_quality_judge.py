@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.quality import picture
 from bench.quality.figures import Figures
 from bench.quality.judge import hit_rows, policy_rows
 from bench.quality.matrix import UNBOUNDED, Case, Outcome, gate_cases
@@ -61,3 +62,10 @@ def test_found_tokens_are_judged_against_one_pooled_cache():
 def test_the_gate_runs_every_policy_behind_both_queues():
     cases = gate_cases((80, 95), 8, 3)
     assert len(cases) == len(set(cases)) == 4 * 2 * 2 * 9
+
+
+def test_the_picture_shows_one_size_of_cache_and_the_same_outcomes_give_the_same_bytes(tmp_path):
+    shown = [outcome("kv", load=95), outcome("llmd", 1.2, load=95)]
+    picture.draw(shown, tmp_path / "one.svg")
+    picture.draw([*shown, outcome("kv", 0.1, load=95, kv_tokens=UNBOUNDED)], tmp_path / "two.svg")
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
