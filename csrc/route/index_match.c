@@ -1,7 +1,7 @@
 /* index_match.c -- the lookup: search, climb, fold.
  *
- * Search: is chain[i] known is one probe, and known at i means known before i. A round asks a dozen depths at once, so
- * that a round costs one cache miss and not a dozen; the end of the segment that was hit is the best guess for the next.
+ * Search: is chain[i] known is one probe, and known at i means known before i. A round asks eight depths at once, so
+ * that a round costs one cache miss and not eight; the end of the segment that was hit is the best guess for the next.
  *
  * Climb: from the deepest known block to the root, noting (cover, start, end) of each segment. The order of the reads is
  * the whole of the synchronisation; why it suffices stands in index_inner.h.
@@ -11,7 +11,7 @@
 
 #include "index_inner.h"
 
-#define GDP_PROBES 12u
+#define GDP_PROBES 8u
 #define GDP_APART __attribute__((noinline)) /* a cold lookup waits for its code, too: 64 B of it per cache miss */
 #define GDP_PATH 128u /* segments of one climb; a longer way takes another one */
 
@@ -67,8 +67,8 @@ static GDP_APART bool gdp_probe(const gdp_lookup *l, uint32_t i, uint32_t *segme
 /* The depths to ask next: lo are known, none from hi on. Both ends are among them: most prompts end at one. */
 static uint32_t gdp_guess(uint32_t lo, uint32_t hi, uint32_t at[GDP_PROBES])
 {
-    const uint32_t all = hi - lo, n = all < GDP_PROBES ? all : GDP_PROBES;
-    for (uint32_t k = 0; k < n; k++) at[k] = lo + (n > 1 ? (uint32_t)((uint64_t)(all - 1) * k / (n - 1)) : 0);
+    const uint32_t last = hi - lo - 1, n = last < GDP_PROBES ? last + 1 : GDP_PROBES;
+    for (uint32_t k = 0; k < n; k++) at[k] = lo + (n < GDP_PROBES ? k : (uint32_t)((uint64_t)last * k / (GDP_PROBES - 1)));
     return n;
 }
 
