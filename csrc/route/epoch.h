@@ -5,9 +5,9 @@
  *     look around                       now += 1
  *     leave: seat = 0                   free what is stamped older than the oldest seat
  *
- * Pointers to what may be retired are swapped and read with the default order (sequential), so that a reader whose seat
- * the writer saw empty sees the new pointer. Readers pay two stores to a cache line of their own. Retired things are chained through their own first bytes, so
- * retiring never needs memory. One writer. */
+ * Pointers to what may be retired are swapped and read in the default order (sequential), so that a reader whose seat
+ * the writer saw empty sees the new pointer. Readers pay two stores to a cache line of their own. Retired things are
+ * chained through their own first bytes, so retiring never needs memory. One writer. */
 #ifndef GDP_EPOCH_H
 #define GDP_EPOCH_H
 

@@ -226,7 +226,8 @@ void gdp_name_fetch(const gdp_index *x, uint64_t name); /* into the cache */
 
 /* index_cover.c */
 uint32_t gdp_cover_cutoff(const gdp_cover *c, uint32_t slot, unsigned medium, uint32_t *expires); /* 0: none */
-bool gdp_cover_alone(const gdp_cover *c, uint32_t slot, unsigned medium, uint32_t end); /* holds it, and nobody else has a bit */
+/* Holds all of it, and nobody else has a bit in it. */
+bool gdp_cover_alone(const gdp_cover *c, uint32_t slot, unsigned medium, uint32_t end);
 uint32_t gdp_cover_top(const gdp_cover *c, uint32_t end); /* the first depth that nobody holds */
 void gdp_draft_load(gdp_index *x, const gdp_cover *c);
 bool gdp_draft_set(gdp_index *x, uint32_t slot, unsigned medium, uint32_t cutoff, uint32_t expires);

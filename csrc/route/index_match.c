@@ -83,7 +83,11 @@ static void gdp_search(gdp_lookup *l, uint32_t hi)
         for (k = 0; k < asked; k++) __builtin_prefetch(gdp_name_slot(l->x, gdp_spelt(l->chain[at[k]])));
         for (k = asked; k > 0 && !gdp_probe(l, at[k - 1], &l->segment, &end); k--) {}
         if (k < asked) hi = at[k];
-        if (k > 0) lo = at[k - 1] + 1;
+        if (k == 0) continue;
+        lo = at[k - 1] + 1;
+        const gdp_segment *s = gdp_at(l->x, l->segment); /* where the climb begins, while the next round waits */
+        __builtin_prefetch(atomic_load_explicit(&s->cover, memory_order_relaxed));
+        __builtin_prefetch(gdp_at(l->x, gdp_parent(atomic_load_explicit(&s->up, memory_order_relaxed))));
     }
     l->known = lo;
 }
