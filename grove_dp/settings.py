@@ -9,6 +9,7 @@ What one field alone cannot tell stands in RULES: small functions of the whole, 
 objects to.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ __all__ = [
     "Drain",
     "Health",
     "Http",
+    "Index",
+    "KvEvents",
     "Limits",
     "Log",
     "Queue",
@@ -29,6 +32,8 @@ __all__ = [
     "Routing",
     "Rule",
     "Settings",
+    "Slo",
+    "Tokens",
     "Usage",
     "Workers",
 ]
@@ -119,12 +124,24 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a worker is chosen."""
 
     policy: Annotated[
-        Literal["round_robin", "random", "least_load", "session"],
+        Literal["kv", "approx", "least_load", "round_robin", "random", "session"],
         _text(
-            "round_robin, random, least_load (in flight, two choices under ties) or session (by a header)",
+            "kv (least predicted cost, by the prompt's tokens where they are known), approx (the same by its"
+            " text), least_load (in flight), round_robin, random, or session (by a header)",
             live=True,
         ),
-    ] = "least_load"
+    ] = "kv"
+    policy_header: Annotated[
+        str | None,
+        _text(
+            "header by which a request may choose its policy; unset: none is trusted to",
+            live=True,
+        ),
+    ] = None
+    hash_key_file: Annotated[
+        str | None,
+        _text("file with the secret of the block names; the same for frontends that compare them"),
+    ] = None
     session_header: Annotated[
         str,
         _text(
@@ -134,8 +151,82 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "x-session-id"
     expose_headers: Annotated[
-        bool, _field("tell the chosen worker in x-grove-worker on each response", live=True)
+        bool,
+        _field(
+            "tell x-grove-worker and x-grove-cached-tokens on each response; else only when a request has"
+            " the header x-grove-expose",
+            live=True,
+        ),
     ] = False
+
+
+class Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of the workers' KV caches."""
+
+    memory_bytes: Annotated[
+        int,
+        _bytes("cap of the prefix index; what was not asked for longest goes first", ge=1 << 20, le=1 << 38),
+    ] = 256 << 20
+    predicted_pct: Annotated[
+        int, _count("share of it, in percent, for what only our own placements say", ge=1, le=90)
+    ] = 25
+    predict_s: Annotated[
+        float,
+        _seconds("a placed prompt is expected on its worker for this long before it reports it", le=3600),
+    ] = 5.0
+    predict_text_s: Annotated[float, _seconds("the same where nobody will report it (by text)")] = 600.0
+    ring_bytes: Annotated[
+        int, _bytes("events that may wait for the index thread", ge=64 << 10, le=1 << 30)
+    ] = 16 << 20
+
+
+class KvEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the workers tell about their KV caches."""
+
+    mode: Annotated[
+        Literal["auto", "off"],
+        _text("auto: subscribe to workers that say where (GET /kv_event_sources), or as `endpoint` says"),
+    ] = "auto"
+    endpoint: Annotated[
+        str | None,
+        _text("where workers publish that cannot say: tcp://*:PORT of rank 0; the host is the worker's"),
+    ] = None
+    replay_endpoint: Annotated[
+        str | None, _text("their replay socket, tcp://*:PORT of rank 0; unset: none")
+    ] = None
+    topic: Annotated[str | None, _text("topic to subscribe to; unset: all")] = None
+
+
+class Tokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Turning prompts into the tokens that the worker will see."""
+
+    mode: Annotated[
+        Literal["auto", "off"],
+        _text("auto: where a model's tokenizer is at hand and agrees with its workers; off: by text only"),
+    ] = "auto"
+    models: Annotated[
+        tuple[str, ...],
+        _text("directories with tokenizer.json and chat template: DIR for all models, or MODEL=DIR"),
+    ] = ()
+    wait_s: Annotated[
+        float, _seconds("a request waits this long for its tokens, then it is placed by its text", le=10)
+    ] = 0.005
+    wait_64k_s: Annotated[float, _seconds("and this much longer for each 64 KiB of its body", le=1)] = 0.001
+    jobs: Annotated[
+        int, _count("requests that may wait for their tokens at a time", ge=1, le=1_000_000, live=True)
+    ] = 1024
+    memo_bytes: Annotated[
+        int, _bytes("what was tokenized before, kept to go on from, per model", ge=0, le=1 << 36)
+    ] = 64 << 20
+
+
+class Slo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is promised to clients; the queue serves by it."""
+
+    ttft_s: Annotated[
+        float, _seconds("time to first token, on top of the prompt's own computing time", ge=0.001)
+    ] = 2.0
+    itl_s: Annotated[float, _seconds("mean time between tokens", ge=0.001)] = 0.060
 
 
 class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,13 +305,38 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Waiting for a worker when all are at max_inflight."""
+    """Waiting for a worker when all are full."""
 
     length: Annotated[
         int, _count("requests that may wait; the next gets 429", ge=0, le=1_000_000, live=True)
-    ] = 1024
-    wait_s: Annotated[float, _seconds("the longest wait; then 503", ge=0)] = 30.0
+    ] = 16_384
+    wait_s: Annotated[float, _seconds("the longest wait; then 503", ge=0)] = 300.0
     no_worker_s: Annotated[float, _seconds("the longest wait while no worker is ready; then 503", ge=0)] = 2.0
+    discipline: Annotated[
+        Literal["late", "fifo"],
+        _text(
+            "late: who cannot meet slo.ttft_s any more stands behind those who can; fifo: by arrival",
+            live=True,
+        ),
+    ] = "late"
+    full_s: Annotated[
+        float,
+        _seconds("a worker with more predicted work than this is full; 0: only max_inflight fills one"),
+    ] = 0.6
+    hold: Annotated[
+        float,
+        _field(
+            "a worker whose tokens would come slower than this times slo.itl_s is full",
+            live=True,
+            ge=0.1,
+            le=100,
+        ),
+    ] = 1.03
+    demote_s: Annotated[
+        float, _seconds("from this much waiting work per worker on the largest stand aside first", ge=0)
+    ] = 1.7
+    guard_s: Annotated[float, _seconds("who stood aside this long goes first", ge=0)] = 180.0
+    guard_every_s: Annotated[float, _seconds("one of them in this time", ge=0)] = 1.0
 
 
 class Drain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -259,6 +375,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin: Admin = Admin()
     workers: Workers = Workers()
     routing: Routing = Routing()
+    index: Index = Index()
+    kv_events: KvEvents = KvEvents()
+    tokens: Tokens = Tokens()
+    slo: Slo = Slo()
     health: Health = Health()
     circuit: Circuit = Circuit()
     retry: Retry = Retry()
@@ -324,7 +444,15 @@ def _urls_are_worker_urls(s: Settings) -> tuple[str, str] | None:
     )
 
 
+def _policy_header_is_a_header(s: Settings) -> tuple[str, str] | None:
+    name = s.routing.policy_header
+    if name is None or re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]{1,63}", name):
+        return None
+    return "routing.policy_header", f"{name!r} is no header's name in small letters, such as x-policy"
+
+
 RULES: tuple[Rule, ...] = (
+    _policy_header_is_a_header,
     _hold_ends_before_first_token,
     _total_covers_first_token,
     _circuit_opens_no_longer_than_its_maximum,

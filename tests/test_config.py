@@ -91,7 +91,7 @@ def test_everything_wrong_is_told_at_once_with_place_path_and_nearest_name(write
         "log:\n  level: info\n  level: debug\n",
     )
     environ = {"GROVE_DP_LOG__LEVL": "debug", "GROVE_DP_HTTP_PORT": "80"}
-    choices = "must be one of round_robin, random, least_load, session"
+    choices = "must be one of kv, approx, least_load, round_robin, random, session"
     assert messages(flags("--threads x"), environ, file) == (
         f"{file}:2: http.prot: no such setting; did you mean http.port?",
         f"{file}:3: http.port: expected int <= 65535, got 99999",
@@ -155,7 +155,7 @@ def test_changes_tell_what_needs_a_restart():
     after = Settings(http=Http(port=1), routing=Routing(policy="random"))
     assert changes(Settings(), after) == [
         Change("http.port", 8000, 1, live=False),
-        Change("routing.policy", "least_load", "random", live=True),
+        Change("routing.policy", "kv", "random", live=True),
     ]
 
 

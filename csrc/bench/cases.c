@@ -118,11 +118,10 @@ static uint64_t place_and_settle(gdp_books *books, const gdp_worker *workers, co
     uint64_t sum = 1;
     for (uint32_t r = 0; r < rounds; r++) {
         const gdp_wish wish = {.policy = (uint8_t)policy, .has_session = true, .session = gdp_hash(&r, sizeof r, 2)};
-        uint32_t chosen;
-        gdp_booking booking;
-        if (gdp_place(books, workers, candidates, n, &wish, r, &chosen, &booking) != GDP_PLACED) return 0;
-        gdp_settle(books, booking, GDP_END_OK, &rule, r);
-        sum += chosen;
+        gdp_placement at;
+        if (gdp_place(books, workers, candidates, n, &wish, r, &at) != GDP_PLACED) return 0;
+        gdp_settle(books, &at.booking, GDP_END_OK, 10, &rule, r);
+        sum += at.chosen;
     }
     return sum;
 }

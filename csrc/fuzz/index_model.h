@@ -224,6 +224,8 @@ static inline void gdp_world_remove(gdp_world *w)
         const bool held = w->blocks[id].on[medium] >> slot & 1;
         WORLD_CHECK(w->bounded ? did <= held : did == held);
         if (held) gdp_model_set(w, (uint32_t)id, medium, slot, false);
+        if (medium == GDP_ON_GPU && w->blocks[id].on[GDP_PREDICTED] >> slot & 1)
+            gdp_model_set(w, (uint32_t)id, GDP_PREDICTED, slot, false);
         if (i == 0 && runs > 8) break;
     }
 }

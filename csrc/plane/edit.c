@@ -27,6 +27,7 @@ static void note_time(gdp_loop *l, gdp_exchange *x) {
     if (!x->first_at) {
         x->first_at = l->now;
         gdp_hist_add(&l->hist[GDP_HIST_TTFT], l->now - x->arrival);
+        place_begun(l, x);
     } else {
         gdp_hist_add(&l->hist[GDP_HIST_GAP], l->now - x->last_at);
     }

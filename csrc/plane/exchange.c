@@ -4,7 +4,7 @@
  *   2 read      exchange_ready    the body is here: what does it ask for
  *   3 admit     check_model       the retry budget gets its share
  *   4 tokens    tokens_park       parked until token ids are known, where somebody has a tokenizer for the model
- *   5 place     exchange_place    choose and book (from the queue: again)
+ *   5 place     place.c           choose and book (from the queue: again)
  *   6 send      upstream_open     -> relay.c for 7 (first event) and 8 (relay)
  *   9 settle    exchange_settle   once, whatever happened
  *
@@ -25,6 +25,8 @@ gdp_exchange *exchange_new(gdp_loop *l, gdp_conn *c) {
     x->n_legs = 1;
     x->arrival = x->phase_at = l->now;
     x->usage = (gdp_usage){-1, -1, -1};
+    x->predicted = x->max_tokens = -1;
+    x->ticket = GDP_NO_TICKET;
     c->x = x;
     COUNT(l, exchanges, 1);
     return x;
@@ -48,17 +50,28 @@ static bool same_name(const char *a, size_t n, const char *lower) {
     return lower[n] == 0;
 }
 
-static void note_session(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r) {
-    const char *wanted = l->set->session_header;
-    size_t len = strlen(wanted);
-    if (l->set->policy != GDP_SESSION || !len) return;
-    for (unsigned i = 0; i < r->n_headers; i++) {
+static const gdp_header *named(const gdp_request *r, const char *bytes, const char *name) {
+    size_t len = strlen(name);
+    for (unsigned i = 0; len && i < r->n_headers; i++) {
         const gdp_header *h = &r->headers[i];
-        if (h->name.len != len || !h->value.len || !same_name(bytes + h->name.off, len, wanted)) continue;
+        if (h->name.len == len && h->value.len && same_name(bytes + h->name.off, len, name)) return h;
+    }
+    return NULL;
+}
+
+/* The headers that say how to choose a worker. A policy that does not exist is no policy. */
+static void note_wishes(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r) {
+    const gdp_settings *s = l->set;
+    const gdp_header *h = named(r, bytes, s->policy_header);
+    x->policy = s->policy;
+    for (uint8_t i = 0; h && i < GDP_POLICIES; i++)
+        if (strlen(gdp_policy_name(i)) == h->value.len && same_name(bytes + h->value.off, h->value.len, gdp_policy_name(i)))
+            x->policy = i;
+    if (x->policy == GDP_SESSION && (h = named(r, bytes, s->session_header))) {
         x->session = gdp_hash(bytes + h->value.off, h->value.len, 0);
         x->has_session = true;
-        return;
     }
+    x->exposes = s->expose_headers || named(r, bytes, "x-grove-expose");
 }
 
 /* What becomes of this request, from its head alone. */
@@ -110,7 +123,7 @@ void exchange_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_re
         }
         x->head_len = x->head.len;
     } else if (!x->discard) {
-        note_session(l, x, bytes, r);
+        note_wishes(l, x, bytes, r);
         if (forward_head(l, x, bytes, r) < 0) {
             answer_error(l, x, GDP_R_OUT_OF_MEMORY, NULL);
             return;
@@ -158,6 +171,10 @@ static gdp_reason read_json(gdp_loop *l, gdp_exchange *x, const char **detail, c
     }
     x->stream = b.stream;
     x->many = b.many;
+    x->max_tokens = b.max_tokens;
+    x->prompt = b.messages.len ? b.messages : b.prompt;
+    x->tools = b.tools;
+    x->salt = b.cache_salt;
     if (b.has_model && b.model_escaped) {
         int r = keep_unescaped(l, x, b.model);
         if (r < 0) return r == GDP_NOMEM ? GDP_R_OUT_OF_MEMORY : GDP_R_BAD_JSON;
@@ -193,27 +210,20 @@ static const char *model_text(const gdp_exchange *x) {
     return (x->name.data ? x->name.data : x->body.data) + x->model.off;
 }
 
-static const model *wanted_model(const gdp_loop *l, const gdp_exchange *x) {
+const model *exchange_model(const gdp_loop *l, const gdp_exchange *x) {
     if (x->model.len) return table_model(l->table, model_text(x), x->model.len);
     return l->table->n_models == 1 ? &l->table->models[0] : NULL;
 }
 
-/* The slot + 1 of the worker that made a response, 0 when it is not known (any more). */
-static uint64_t sticky_slot(const gdp_loop *l, uint64_t id) {
-    const sticky *s = &l->plane->sticky[id % STICKY];
-    if (!id || atomic_load_explicit(&s->id, memory_order_acquire) != id) return 0;
-    return atomic_load_explicit(&s->slot, memory_order_relaxed);
-}
-
-static gdp_reason check_model(gdp_loop *l, gdp_exchange *x, const char **detail, char room[80]) {
-    const model *m = wanted_model(l, x);
+gdp_reason exchange_check_model(gdp_loop *l, gdp_exchange *x, const char **detail, char room[80]) {
+    const model *m = exchange_model(l, x);
     if (m) {
         x->model_len = (uint8_t)(m->name_len < sizeof x->model_name ? m->name_len : sizeof x->model_name);
         memcpy(x->model_name, m->name, x->model_len);
         return GDP_R_OK;
     }
     if (!l->table->n_models) return GDP_R_OK; /* nobody has answered yet which models there are: wait for a worker */
-    if (!x->model.len && x->bodiless) return sticky_slot(l, x->sticky_id) ? GDP_R_OK : GDP_R_NOT_FOUND;
+    if (!x->model.len && x->bodiless) return place_sticky(l, x->sticky_id) ? GDP_R_OK : GDP_R_NOT_FOUND;
     if (!x->model.len) return GDP_R_MODEL_REQUIRED;
     const char *name = model_text(x);
     bool printable = x->model.len <= 60;
@@ -224,13 +234,6 @@ static gdp_reason check_model(gdp_loop *l, gdp_exchange *x, const char **detail,
         *detail = room;
     }
     return GDP_R_MODEL_NOT_FOUND;
-}
-
-const void *exchange_model(const gdp_loop *l, const gdp_exchange *x) { return wanted_model(l, x); }
-
-bool exchange_exact(const gdp_loop *l, const gdp_exchange *x) {
-    const model *m = wanted_model(l, x);
-    return m && m->exact;
 }
 
 void exchange_ready(gdp_loop *l, gdp_exchange *x) {
@@ -251,13 +254,14 @@ void exchange_ready(gdp_loop *l, gdp_exchange *x) {
     gdp_reason why = x->bodiless && !x->body.len ? GDP_R_OK
                      : x->multipart             ? read_form(x, &detail)
                                                 : read_json(l, x, &detail, room);
-    if (why == GDP_R_OK) why = check_model(l, x, &detail, room);
+    if (why == GDP_R_OK) why = exchange_check_model(l, x, &detail, room);
     if (why == GDP_R_OK && l->cutting) why = GDP_R_SHUTTING_DOWN;
     if (why != GDP_R_OK) {
         answer_error(l, x, why, detail);
         return;
     }
     budget_deposit(l);
+    place_prepare(l, x);
     if (!tokens_park(l, x)) exchange_place(l, x);
 }
 
@@ -291,73 +295,6 @@ static bool budget_take(gdp_loop *l) {
     if (yes) p->budget -= 1.0;
     pthread_mutex_unlock(&p->budget_lock);
     return yes;
-}
-
-/* ---- 5 place --------------------------------------------------------------------------------------------- */
-
-void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n) {
-    gdp_span id = gdp_openai_response_id(json, n);
-    if (!id.len) return;
-    uint64_t hash = gdp_hash(json + id.off, id.len, 0);
-    sticky *s = &l->plane->sticky[hash % STICKY];
-    atomic_store_explicit(&s->id, 0, memory_order_relaxed);
-    atomic_store_explicit(&s->slot, (uint64_t)x->leg[x->at].booking.slot + 1, memory_order_release);
-    atomic_store_explicit(&s->id, hash, memory_order_release);
-}
-
-static gdp_placing place_leg(gdp_loop *l, gdp_exchange *x, uint32_t *chosen) {
-    const gdp_table *t = l->table;
-    const model *m = wanted_model(l, x);
-    gdp_wish wish = {.policy = l->set->policy, .has_session = x->has_session, .session = x->session,
-                     .n_tried = x->n_tried, .sticky = sticky_slot(l, x->sticky_id)};
-    memcpy(wish.tried, x->tried, sizeof wish.tried);
-    if (m) return gdp_place(l->plane->books, t->workers, m->workers, m->n_workers, &wish, l->now, chosen, &x->leg[x->at].booking);
-    if (!wish.sticky) return GDP_NONE_READY;
-    for (uint32_t i = 0; i < t->n_workers; i++)
-        if (t->workers[i].slot + 1 == wish.sticky)
-            return gdp_place(l->plane->books, t->workers, &i, 1, &wish, l->now, chosen, &x->leg[x->at].booking);
-    return GDP_NONE_READY;
-}
-
-static void no_worker(gdp_loop *l, gdp_exchange *x) {
-    gdp_reason why = x->last_failure ? (gdp_reason)x->last_failure : GDP_R_NO_READY_WORKER;
-    if (!x->no_worker_since) x->no_worker_since = l->now;
-    if (l->now >= x->no_worker_since + l->set->no_worker_ns)
-        exchange_end(l, x, why);
-    else
-        queue_park(l, x, true);
-}
-
-void exchange_place(gdp_loop *l, gdp_exchange *x) {
-    uint32_t chosen = 0;
-    if (!x->model_len && x->queued) { /* it came before any model was known */
-        const char *detail = NULL;
-        char room[80];
-        gdp_reason why = check_model(l, x, &detail, room);
-        if (why != GDP_R_OK) {
-            answer_error(l, x, why, detail);
-            return;
-        }
-    }
-    if (queue_goes_first(l, x)) {
-        queue_park(l, x, false);
-        return;
-    }
-    switch (place_leg(l, x, &chosen)) {
-    case GDP_NONE_READY: no_worker(l, x); return;
-    case GDP_ALL_BUSY: queue_park(l, x, false); return;
-    default: break;
-    }
-    const gdp_worker *w = &l->table->workers[chosen];
-    leg *g = &x->leg[x->at];
-    queue_leave(l, x);
-    g->booked = true;
-    if (!x->placed_at) {
-        x->placed_at = l->now;
-        gdp_hist_add(&l->hist[GDP_HIST_QUEUE], l->now - x->arrival);
-    }
-    x->reconnected = false;
-    upstream_open(l, x, w);
 }
 
 /* ---- time --------------------------------------------------------------------------------------------------------- */
@@ -450,7 +387,7 @@ void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_conne
     }
     if (!g->booked) return;
     g->booked = false;
-    gdp_settle(l->plane->books, g->booking, end, &l->set->circuit, l->now);
+    gdp_settle(l->plane->books, &g->booking, end, x->usage.output, &l->set->circuit, l->now);
     queue_freed(l);
 }
 
@@ -487,14 +424,14 @@ void exchange_failed(gdp_loop *l, gdp_exchange *x, gdp_end end, gdp_reason why) 
 }
 
 bool exchange_has_other(gdp_loop *l, const gdp_exchange *x) {
-    const model *m = wanted_model(l, x);
+    const model *m = exchange_model(l, x);
     for (uint32_t i = 0; m && i < m->n_workers; i++) {
         const gdp_worker *w = &l->table->workers[m->workers[i]];
         gdp_book book;
         bool tried = w->slot == x->leg[x->at].booking.slot;
         for (unsigned k = 0; k < x->n_tried; k++) tried |= x->tried[k] == w->slot;
         if (tried || w->state != GDP_READY) continue;
-        gdp_book_copy(l->plane->books, w->slot, &book);
+        gdp_book_copy(l->plane->books, w->slot, l->now, &book);
         if (book.circuit == GDP_CLOSED || (book.circuit == GDP_OPEN && book.open_until_ns <= l->now)) return true;
     }
     return false;
@@ -589,8 +526,9 @@ static void meter(gdp_loop *l, const gdp_exchange *x) {
     if (x->usage.prompt > 0) COUNT(l, prompt_tokens, x->usage.prompt);
     if (x->usage.cached > 0) COUNT(l, cached_tokens, x->usage.cached);
     if (x->usage.output > 0) COUNT(l, output_tokens, x->usage.output);
-    if (x->usage.prompt >= 0 || x->usage.output >= 0)
-        gdp_tokens(l->plane->books, x->leg[x->at].booking.slot, x->usage.prompt, x->usage.cached, x->usage.output);
+    if (x->usage.prompt < 0 && x->usage.output < 0) return;
+    gdp_told told = {x->usage.prompt, x->usage.cached, x->usage.output, x->predicted, x->leg[x->at].booking.text, x->prompt.len};
+    gdp_tokens(l->plane->books, x->leg[x->at].booking.slot, &told);
 }
 
 void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why) {
@@ -607,6 +545,7 @@ void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why) {
     buf_drop(l, &x->tail);
     buf_drop(l, &x->finish);
     gdp_free(x->chain);
+    gdp_free(x->text);
     x->phase = PH_DONE;
     x->q_next = l->dead;
     l->dead = x;

@@ -8,6 +8,8 @@
  *   relay.c     the worker's answer on its way to the client         calls conn_write, exchange_*
  *   edit.c      what is changed in a stream of events on the way (usage, fingerprint, errors)
  *   answer.c    answers of our own: errors in OpenAI's shape, model list, health
+ *   place.c     which worker, by what is known of the prompt          calls queue_*, upstream_open
+ *   explain.c   the last placements, for people
  *   tokens.c    requests that wait for their token ids, and the way to the token thread and back
  *   queue.c     parked requests
  *   table.c     what control published
@@ -33,6 +35,7 @@
 #include <sys/uio.h>
 
 #include "gdp/http1.h"
+#include "gdp/indexer.h"
 #include "gdp/openai.h"
 #include "gdp/plane.h"
 #include "gdp/sse.h"
@@ -46,11 +49,14 @@
 #define UPSTREAM_TAIL_ROOM 192      /* Content-Length and Host lines of an upstream head */
 #define EVENTS 512
 #define GDP_FINGERPRINT 72
+#define GDP_NO_TICKET UINT32_MAX
+#define DECISIONS 512
 
 typedef struct gdp_loop gdp_loop;
 typedef struct gdp_conn gdp_conn;
 typedef struct gdp_exchange gdp_exchange;
 typedef struct gdp_upstream gdp_upstream;
+typedef struct gdp_lane gdp_lane;
 
 /* ---- small things --------------------------------------------------------------------------------------------- */
 
@@ -93,7 +99,7 @@ typedef struct {
 
 struct gdp_table {
     gdp_settings set;
-    uint32_t n_workers, n_models, n_chains;
+    uint32_t n_workers, n_models, n_chains, n_slots; /* n_slots: the highest + 1 */
     gdp_worker *workers;
     model *models;
     uint32_t *chains; /* index + 1 of the first model with hash % n_chains */
@@ -156,6 +162,8 @@ struct gdp_exchange {
     uint8_t attempts, n_tried, n_blamed;
     uint32_t tried[GDP_TRIED_MAX], blamed[GDP_TRIED_MAX];
     gdp_exchange *q_prev, *q_next; /* in the queue */
+    uint32_t lane, ticket;         /* where it waits for a worker with room; GDP_NO_TICKET: it does not */
+    double deadline_s, work_s;     /* its first token is due; seconds of its uncached prompt */
     bool queued, no_worker, reconnected;
     uint8_t last_failure; /* gdp_reason of the last attempt, GDP_R_OK: none */
     uint64_t park_until, parked_at, try_at, no_worker_since;
@@ -163,8 +171,13 @@ struct gdp_exchange {
     /* what is known of the prompt, NULL: nothing */
     gdp_job *job; /* at the token thread */
     gdp_exchange *t_prev, *t_next;
-    uint64_t *chain;
-    uint32_t n_chain, prompt_tokens;
+    uint64_t *chain, *text; /* names of its blocks, of tokens and of text */
+    uint32_t n_chain, n_text, prompt_tokens, block_tokens; /* block_tokens: of chain */
+    gdp_span prompt, tools, salt; /* in body: messages or prompt, and what else makes a prompt differ */
+    int64_t max_tokens;     /* -1: not said */
+    int64_t predicted;      /* cached tokens expected at its last placement; -1: nothing is known */
+    uint8_t policy;
+    bool exposes;           /* the client is told where and why */
 
     /* the answer */
     uint16_t status;     /* of the worker */
@@ -256,7 +269,13 @@ struct gdp_loop {
     gdp_exchange *q_cursor; /* next to look at, while pumping */
     bool q_all;             /* look at those without a worker too, though their time has not come */
     _Atomic uint32_t pump;   /* a booking was freed: look at the queue */
-    uint64_t probe_at;       /* when an open circuit turns half open, while requests are parked */
+    uint64_t probe_at;       /* when to look at the queue though nothing was freed */
+    gdp_lane *lanes;
+    uint32_t n_lanes;
+    gdp_index_reader *reader;       /* NULL: nobody tells what the workers hold */
+    uint32_t *reach[GDP_INDEX_MEDIA]; /* of the last match */
+    gdp_decision *decisions;        /* ring of DECISIONS */
+    _Atomic uint64_t n_decisions;   /* ever */
     gdp_exchange *t_head, *t_tail; /* in PH_TOKENS */
     uint64_t t_due;                /* the earliest of their deadlines, 0 none */
     _Atomic(gdp_job *) answered;
@@ -290,6 +309,7 @@ struct gdp_plane {
     uint32_t n_loops;
     gdp_loop *loops;
     gdp_books *books;
+    gdp_indexer *indexer; /* NULL: none; set before the threads start */
     _Atomic(gdp_table *) table;
     _Atomic uint64_t epoch;
     gdp_table *retired;
@@ -335,10 +355,9 @@ void conn_abort(gdp_loop *l, gdp_conn *c);    /* close by reset: the answer is c
 /* exchange.c */
 gdp_exchange *exchange_new(gdp_loop *l, gdp_conn *c);
 void exchange_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r); /* head is complete */
-const void *exchange_model(const gdp_loop *l, const gdp_exchange *x); /* an identity only */
-bool exchange_exact(const gdp_loop *l, const gdp_exchange *x); /* its model's prompts are turned into tokens */
+const model *exchange_model(const gdp_loop *l, const gdp_exchange *x); /* NULL: not in the table */
+gdp_reason exchange_check_model(gdp_loop *l, gdp_exchange *x, const char **detail, char room[80]);
 void exchange_ready(gdp_loop *l, gdp_exchange *x);    /* body is complete */
-void exchange_place(gdp_loop *l, gdp_exchange *x);    /* (again) from the queue */
 void exchange_timeout(gdp_loop *l, gdp_exchange *x);
 void exchange_phase(gdp_loop *l, gdp_exchange *x, phase p);
 void exchange_deadline(gdp_loop *l, gdp_exchange *x); /* set the conn's timer by the phase */
@@ -349,12 +368,21 @@ void exchange_retry(gdp_loop *l, gdp_exchange *x, gdp_end end);
 void exchange_gone(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* client gone: settle, free; conn stays */
 void exchange_finish(gdp_loop *l, gdp_exchange *x); /* the answer is complete and written */
 void budget_deposit(gdp_loop *l);
-void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n); /* later requests that name this response go to its worker */
 bool exchange_has_other(gdp_loop *l, const gdp_exchange *x); /* a ready worker that has not been tried */
 void exchange_end(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* end with an error by state: HTTP error, stream error or cut */
 void exchange_settle(gdp_loop *l, gdp_exchange *x, gdp_reason why); /* the one place where an exchange ends; frees it */
 void exchange_sweep(gdp_loop *l); /* what waits for a worker that is gone goes to another one */
 void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_connection); /* free the leg's booking and upstream */
+
+/* place.c */
+void place_prepare(gdp_loop *l, gdp_exchange *x); /* its body is here: names of its text, where they are wanted */
+gdp_placing exchange_place(gdp_loop *l, gdp_exchange *x); /* x may be over after it */
+/* From the queue: not if its first token would come after the deadline; 0: whenever. */
+gdp_placing place_by(gdp_loop *l, gdp_exchange *x, double deadline_s);
+void place_begun(gdp_loop *l, gdp_exchange *x);   /* the first token of a stream is here */
+uint64_t place_sticky(const gdp_loop *l, uint64_t id); /* slot + 1 of the worker that made a response, 0: not known (any more) */
+void sticky_from(gdp_loop *l, const gdp_exchange *x, const char *json, size_t n); /* later requests that name this response go to its worker */
+void decision_note(gdp_loop *l, const gdp_exchange *x, const gdp_wish *wish, const gdp_placement *at, uint32_t known); /* explain.c */
 
 /* forward.c */
 #define GDP_ID_TEXT 40
@@ -422,8 +450,10 @@ void tokens_free(gdp_plane *p);                  /* all jobs; no token thread ma
 /* queue.c */
 void queue_park(gdp_loop *l, gdp_exchange *x, bool no_worker);
 void queue_leave(gdp_loop *l, gdp_exchange *x);
-bool queue_goes_first(const gdp_loop *l, const gdp_exchange *x); /* something was freed for those who wait: line up */
-void queue_pump(gdp_loop *l);             /* place what can be placed, oldest first */
+bool queue_goes_first(const gdp_loop *l, const gdp_exchange *x); /* others wait for its model's workers: line up */
+void queue_busy(gdp_loop *l, gdp_exchange *x, const gdp_placement *found); /* its model is full: what was found out */
+void queue_pump(gdp_loop *l);             /* place what can be placed */
+void queue_free(gdp_loop *l);
 uint64_t queue_next_try(const gdp_loop *l, uint64_t probe);
 void queue_freed(gdp_loop *l);            /* a booking was freed: wake the loop whose head is oldest */
 void queue_pass_on(gdp_loop *l, int64_t since); /* it was woken: now the next oldest, whose head may want another model */

@@ -231,7 +231,7 @@ void loop_record(gdp_loop *l, const gdp_exchange *x) {
     gdp_record *r = &l->records[head % RECORDS];
     *r = (gdp_record){.arrival_ns = x->arrival, .placed_ns = x->placed_at, .first_ns = x->first_at, .last_ns = x->last_at,
                       .end_ns = l->now, .prompt_tokens = x->usage.prompt, .cached_tokens = x->usage.cached,
-                      .output_tokens = x->usage.output, .request_bytes = x->request_bytes, .answer_bytes = x->answer_bytes,
+                      .output_tokens = x->usage.output, .predicted_tokens = x->predicted, .request_bytes = x->request_bytes, .answer_bytes = x->answer_bytes,
                       .slot = x->placed_at ? x->leg[x->at].booking.slot : UINT32_MAX, .events = x->events,
                       .status = x->sent_status, .reason = x->reason, .endpoint = x->endpoint,
                       .retries = (uint8_t)(x->attempts ? x->attempts - 1 : 0), .stream = x->stream};
@@ -412,7 +412,8 @@ int loop_init(gdp_loop *l, gdp_plane *p, uint32_t index) {
     l->wake.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (l->epfd < 0 || l->wake.fd < 0) return -errno;
     loop_watch(l, &l->wake, EPOLLIN);
-    return 0;
+    l->decisions = gdp_alloc(DECISIONS * sizeof *l->decisions);
+    return l->decisions ? 0 : -ENOMEM;
 }
 
 void loop_free(gdp_loop *l, const gdp_table *t) {
@@ -429,6 +430,10 @@ void loop_free(gdp_loop *l, const gdp_table *t) {
     buf_drop(l, &l->emit);
     gdp_free(l->scratch);
     gdp_free(l->records);
+    gdp_free(l->decisions);
+    gdp_free(l->reach[0]);
+    gdp_index_reader_free(l->reader);
+    queue_free(l);
     if (l->listener.fd >= 0) close(l->listener.fd);
     if (l->wake.fd >= 0) close(l->wake.fd);
     if (l->epfd >= 0) close(l->epfd);

@@ -196,6 +196,19 @@ void gdp_plane_free(gdp_plane *p) {
     gdp_free(p);
 }
 
+int gdp_plane_attach(gdp_plane *p, gdp_indexer *indexer) {
+    for (uint32_t i = 0; i < p->n_loops; i++) {
+        gdp_loop *l = &p->loops[i];
+        uint32_t *rows = gdp_alloc(GDP_INDEX_MEDIA * GDP_SLOTS_MAX * sizeof *rows);
+        if (!rows) return GDP_NOMEM;
+        for (unsigned m = 0; m < GDP_INDEX_MEDIA; m++) l->reach[m] = rows + m * GDP_SLOTS_MAX;
+        l->reader = gdp_index_reader_new(gdp_indexer_index(indexer));
+        if (!l->reader) return GDP_NOMEM;
+    }
+    p->indexer = indexer;
+    return 0;
+}
+
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
 void gdp_plane_counters(gdp_plane *p, gdp_counters *out) {
@@ -267,6 +280,11 @@ const char *gdp_reason_name(gdp_reason r) {
         "AnswerTimeout", "TokenGapTimeout", "TotalTimeout", "ConnectTimeout", "NoReadyWorker", "QueueFull",
         "QueueTimeout", "BuffersFull", "TooManyConnections", "ShuttingDown", "OutOfMemory"};
     return r < GDP_REASONS ? NAMES[r] : "Unknown";
+}
+
+const char *gdp_policy_name(uint8_t policy) {
+    static const char *const NAMES[GDP_POLICIES] = {"round_robin", "random", "least_load", "session", "kv", "approx"};
+    return policy < GDP_POLICIES ? NAMES[policy] : "unknown";
 }
 
 const char *gdp_endpoint_name(gdp_endpoint e) {

@@ -31,6 +31,22 @@ static bool is_relayed(const gdp_header *h) {
 
 static int add_text(gdp_loop *l, buf *b, const char *text) { return buf_add(l, b, text, strlen(text)); }
 
+/* Where it was placed, and how much of its prompt is expected to be there already. */
+static int add_exposed(gdp_loop *l, const gdp_exchange *x, buf *b) {
+    const gdp_worker *w = table_slot(l->table, x->leg[x->at].booking.slot);
+    char line[GDP_ID_MAX + 32];
+    int bad = 0;
+    if (w) {
+        snprintf(line, sizeof line, "x-grove-worker: %.*s\r\n", w->id_len, w->id);
+        bad |= add_text(l, b, line);
+    }
+    if (x->predicted >= 0) {
+        snprintf(line, sizeof line, "x-grove-cached-tokens: %lld\r\n", (long long)x->predicted);
+        bad |= add_text(l, b, line);
+    }
+    return bad;
+}
+
 static int build_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_response *r) {
     gdp_conn *c = x->client;
     buf *b = &x->held;
@@ -57,13 +73,7 @@ static int build_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp
     bad |= add_text(l, b, "x-request-id: ");
     bad |= buf_add(l, b, x->id, x->id_len);
     bad |= add_text(l, b, "\r\n");
-    if (l->set->expose_headers) {
-        const gdp_worker *w = table_slot(l->table, x->leg[x->at].booking.slot);
-        if (w) {
-            snprintf(line, sizeof line, "x-grove-worker: %.*s\r\n", w->id_len, w->id);
-            bad |= add_text(l, b, line);
-        }
-    }
+    if (x->exposes) bad |= add_exposed(l, x, b);
     if (c->close_after || l->closing || x->out_framing == FR_CLOSE) {
         c->close_after = true;
         bad |= add_text(l, b, "connection: close\r\n");

@@ -29,6 +29,7 @@ gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_m
 int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w) {
     if (i >= t->n_workers || w->slot >= GDP_SLOTS_MAX) return GDP_BAD;
     t->workers[i] = *w;
+    if (w->slot >= t->n_slots) t->n_slots = w->slot + 1;
     if (w->state == GDP_READY) t->any_ready = true;
     return 0;
 }

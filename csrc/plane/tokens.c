@@ -29,7 +29,7 @@ struct gdp_job {
     uint8_t endpoint, model_len;
     char model[40];
     uint64_t *chain;
-    uint32_t n_chain, prompt_tokens, body_len;
+    uint32_t n_chain, prompt_tokens, block_tokens, body_len;
     char body[];
 };
 
@@ -95,8 +95,9 @@ static gdp_job *job_new(gdp_loop *l, gdp_exchange *x) {
 }
 
 bool tokens_park(gdp_loop *l, gdp_exchange *x) {
-    bool asks = x->endpoint == GDP_E_CHAT || x->endpoint == GDP_E_COMPLETIONS;
-    if (!asks || x->multipart || !x->body.len || !exchange_exact(l, x)) return false;
+    const model *m = exchange_model(l, x);
+    bool asks = x->endpoint <= GDP_E_MESSAGES && x->policy == GDP_KV;
+    if (!asks || x->multipart || !x->body.len || !m || !m->exact) return false;
     gdp_job *j = job_new(l, x);
     if (!j) {
         COUNT(l, tokens_skipped, 1);
@@ -139,6 +140,7 @@ static void answered(gdp_loop *l, gdp_job *j) {
         x->chain = j->chain;
         x->n_chain = j->n_chain;
         x->prompt_tokens = j->prompt_tokens;
+        x->block_tokens = j->block_tokens;
         j->chain = NULL;
     } else {
         COUNT(l, tokens_declined, 1);
@@ -203,7 +205,8 @@ gdp_job_view gdp_job_look(const gdp_job *j) {
                           .body_len = j->body_len, .gone = atomic_load_explicit(&j->gone, memory_order_relaxed)};
 }
 
-void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens) {
+void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens,
+                        uint32_t block_tokens) {
     (void)p;
     if (chain && !atomic_load_explicit(&j->gone, memory_order_relaxed)) {
         j->chain = gdp_alloc((n + 1) * sizeof *chain);
@@ -211,6 +214,7 @@ void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_
         if (j->exact && n) memcpy(j->chain, chain, n * sizeof *chain);
         j->n_chain = n;
         j->prompt_tokens = prompt_tokens;
+        j->block_tokens = block_tokens;
     }
     gdp_loop *l = j->loop; /* j is not ours any more once it is pushed */
     push(&l->answered, j);

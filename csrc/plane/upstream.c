@@ -92,6 +92,7 @@ static int finish_head(gdp_loop *l, gdp_exchange *x, const gdp_worker *w) {
     int n = 0;
     uint64_t length = (uint64_t)x->body.len - (x->inject ? x->splice.cut : 0) + (x->inject ? x->splice.text_len : 0);
     if (x->method == GDP_POST || length) n = snprintf(tail, sizeof tail, "content-length: %llu\r\n", (unsigned long long)length);
+    if (w->rank >= 0) n += snprintf(tail + n, sizeof tail - (size_t)n, "x-data-parallel-rank: %d\r\n", w->rank);
     n += snprintf(tail + n, sizeof tail - (size_t)n, "host: %.*s\r\n\r\n", w->authority_len, w->authority);
     x->head.len = x->head_len;
     return buf_add(l, &x->head, tail, (size_t)n);

@@ -263,8 +263,10 @@ void gdp_segment_clear(gdp_index *x, uint32_t id, uint32_t slot)
 
 void gdp_segment_lower(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium, uint32_t cutoff)
 {
+    uint32_t expires = 0;
+    if (medium == GDP_PREDICTED) gdp_cover_cutoff(GDP_OWN(gdp_at(x, id)->cover), slot, medium, &expires);
     gdp_draft_load(x, GDP_OWN(gdp_at(x, id)->cover));
-    if (!gdp_draft_set(x, slot, medium, cutoff, 0)) {
+    if (!gdp_draft_set(x, slot, medium, cutoff, expires)) {
         x->count.forgotten++;
         (void)gdp_draft_set(x, slot, medium, 0, 0);
     }

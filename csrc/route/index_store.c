@@ -182,7 +182,11 @@ int64_t gdp_index_store(gdp_index *x, uint32_t slot, unsigned medium, uint64_t p
             x->count.orphans++;
             return GDP_ORPHAN;
         }
-        t.depth++;
+        const uint64_t up = GDP_OWN(gdp_at(x, t.at)->up);
+        if (!n || chain[0] != parent)
+            t.depth++;
+        else if (gdp_start(up) == t.depth) /* the block itself, on another medium: the cursor stands before it */
+            t.at = gdp_parent(up);
     }
     return gdp_store_chain(x, &t);
 }
@@ -199,16 +203,16 @@ int64_t gdp_index_predict(gdp_index *x, uint32_t slot, const uint64_t *chain, si
     return gdp_store_chain(x, &t);
 }
 
-int gdp_index_remove(gdp_index *x, uint32_t slot, unsigned medium, uint64_t block)
+static int gdp_take_away(gdp_index *x, uint32_t slot, unsigned medium, uint64_t block)
 {
     uint32_t s, depth;
-    if (slot >= GDP_INDEX_SLOTS || medium >= GDP_DENSE || !gdp_segment_alive(x, block, &s, &depth)) return 0;
+    if (!gdp_segment_alive(x, block, &s, &depth)) return 0;
     gdp_index_make_room(x, 0);
     if (!gdp_segment_alive(x, block, &s, &depth)) return 0; /* forgotten for room */
     gdp_segment_scrub(x, s);
     const uint32_t held = gdp_depth_held(x, s, slot, medium, NULL);
     if (held <= depth) return 0;
-    x->count.removed++;
+    x->count.removed += medium < GDP_DENSE;
     if (depth + 1 == GDP_OWN(gdp_at(x, s)->end) && gdp_segment_pop(x, s, slot, medium)) return 1;
     x->storing = s;
     uint32_t upper = s;
@@ -221,6 +225,14 @@ int gdp_index_remove(gdp_index *x, uint32_t slot, unsigned medium, uint64_t bloc
     x->storing = 0;
     gdp_segment_tidy(x, s);
     return 1;
+}
+
+int gdp_index_remove(gdp_index *x, uint32_t slot, unsigned medium, uint64_t block)
+{
+    if (slot >= GDP_INDEX_SLOTS || medium >= GDP_DENSE) return 0;
+    /* Who says that it forgot a block does not have it because we sent it there. */
+    if (medium == GDP_ON_GPU) gdp_take_away(x, slot, GDP_PREDICTED, block);
+    return gdp_take_away(x, slot, medium, block);
 }
 
 /* ---------------------------------------------------- questions ------------------------------------------------- */

@@ -50,6 +50,15 @@ gdp_late *gdp_late_new(uint32_t room)
     return q;
 }
 
+gdp_late *gdp_late_grow(gdp_late *q, uint32_t room)
+{
+    gdp_late *grown = gdp_resize(q, sizeof *q + sizeof(waiter) * room);
+    if (!grown) return NULL;
+    for (uint32_t i = grown->room; i < room; i++) grown->of[i] = (waiter){0};
+    grown->room = room;
+    return grown;
+}
+
 void gdp_late_free(gdp_late *q)
 {
     gdp_free(q);

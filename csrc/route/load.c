@@ -1,40 +1,37 @@
-/* load.c -- see gdp/load.h: the books, and the one place that chooses a worker. */
-#include "gdp/load.h"
-
-#include <pthread.h>
+/* load.c -- see gdp/load.h: the books, circuits, and how bookings begin and end. choose.c makes them. */
+#include <math.h>
 #include <string.h>
 
-struct gdp_books {
-    pthread_mutex_t lock;
-    uint64_t random;  /* xorshift state */
-    uint64_t turn;    /* round robin */
-    uint32_t n_open;  /* circuits not closed: lets gdp_next_probe answer at once */
-    gdp_book book[GDP_SLOTS_MAX];
-};
+#include "books.h"
+
+#define BYTES_PER_TOKEN 4.5 /* before any worker has told */
+#define BYTES_STEP 0.05
+#define TRUST_STEP 0.1 /* of the running mean of how far predictions from text come true */
 
 gdp_books *gdp_books_new(uint64_t seed) {
     gdp_books *b = gdp_alloc(sizeof *b);
     if (!b) return NULL;
-    if (pthread_mutex_init(&b->lock, NULL)) {
+    b->tally = gdp_tally_new(GDP_SLOTS_MAX);
+    if (!b->tally || pthread_mutex_init(&b->lock, NULL)) {
+        gdp_tally_free(b->tally);
         gdp_free(b);
         return NULL;
     }
     b->random = seed ? seed : 0x2545f4914f6cdd1dull;
+    gdp_weights_init(&b->usual);
+    for (unsigned i = 0; i < GDP_CLASSES; i++) {
+        gdp_rates_init(&b->rates[i]);
+        b->bytes_per_token[i] = BYTES_PER_TOKEN;
+    }
+    for (unsigned i = 0; i < GDP_SLOTS_MAX; i++) b->book[i].trust = 1;
     return b;
 }
 
 void gdp_books_free(gdp_books *b) {
     if (!b) return;
     pthread_mutex_destroy(&b->lock);
+    gdp_tally_free(b->tally);
     gdp_free(b);
-}
-
-static uint64_t next_random(gdp_books *b) {
-    uint64_t x = b->random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return b->random = x;
 }
 
 /* ---- circuit ------------------------------------------------------------------------------------------------- */
@@ -61,8 +58,7 @@ static void circuit_close(gdp_books *b, gdp_book *k) {
     k->probing = false;
 }
 
-/* May this worker get a request now? An open circuit whose time is up becomes half open here. */
-static bool circuit_lets_through(gdp_book *k, uint64_t now_ns) {
+bool circuit_lets_through(gdp_book *k, uint64_t now_ns) {
     if (GDP_LIKELY(k->circuit == GDP_CLOSED)) return true;
     if (k->circuit == GDP_OPEN) {
         if (now_ns < k->open_until_ns) return false;
@@ -71,114 +67,12 @@ static bool circuit_lets_through(gdp_book *k, uint64_t now_ns) {
     return !k->probing;
 }
 
-/* ---- choose and book ------------------------------------------------------------------------------------------ */
+/* ---- a booking's life -------------------------------------------------------------------------------------------- */
 
-static bool was_tried(const gdp_wish *wish, uint32_t slot) {
-    for (unsigned i = 0; i < wish->n_tried; i++)
-        if (wish->tried[i] == slot) return true;
-    return false;
-}
-
-/* splitmix64's finisher: a session and a worker key, mixed. */
-static uint64_t rendezvous(uint64_t session, uint64_t key) {
-    uint64_t x = session ^ (key * 0x9e3779b97f4a7c15ull);
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    return x ^ (x >> 31);
-}
-
-/* Candidates that may be used now and have room. Kept on the stack: GDP_SLOTS_MAX words. */
-typedef struct {
-    uint32_t n;
-    bool any_usable; /* some were usable but full */
-    uint32_t index[GDP_SLOTS_MAX];
-} choices;
-
-static void gather(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n, const gdp_wish *wish,
-                   uint64_t now_ns, choices *c) {
-    c->n = 0;
-    c->any_usable = false;
-    for (uint32_t i = 0; i < n; i++) {
-        const gdp_worker *w = &workers[candidates[i]];
-        gdp_book *k = &b->book[w->slot];
-        if (w->state != GDP_READY || was_tried(wish, w->slot) || !circuit_lets_through(k, now_ns)) continue;
-        c->any_usable = true;
-        if (w->max_inflight && k->inflight >= w->max_inflight) continue;
-        c->index[c->n++] = candidates[i];
-    }
-}
-
-static uint32_t pick_least_load(gdp_books *b, const gdp_worker *workers, const choices *c) {
-    uint32_t least = UINT32_MAX, ties = 0, pick[2] = {0, 0};
-    for (uint32_t i = 0; i < c->n; i++) {
-        uint32_t load = b->book[workers[c->index[i]].slot].inflight;
-        if (load < least) {
-            least = load;
-            ties = 0;
-        }
-        if (load != least) continue;
-        /* Reservoir of two among the ties, each equally likely. */
-        ties++;
-        if (ties <= 2) {
-            pick[ties - 1] = c->index[i];
-        } else {
-            uint64_t r = next_random(b) % ties;
-            if (r < 2) pick[r] = c->index[i];
-        }
-    }
-    if (ties == 1) return pick[0];
-    /* Of two equally loaded, the one with fewer placements so far; equal again: chance. */
-    uint64_t a = b->book[workers[pick[0]].slot].placed, z = b->book[workers[pick[1]].slot].placed;
-    if (a != z) return a < z ? pick[0] : pick[1];
-    return pick[next_random(b) & 1];
-}
-
-static uint32_t pick_rendezvous(const gdp_worker *workers, const choices *c, uint64_t session) {
-    uint32_t best = c->index[0];
-    uint64_t high = 0;
-    for (uint32_t i = 0; i < c->n; i++) {
-        uint64_t score = rendezvous(session, workers[c->index[i]].key);
-        if (score >= high) {
-            high = score;
-            best = c->index[i];
-        }
-    }
-    return best;
-}
-
-static uint32_t pick(gdp_books *b, const gdp_worker *workers, const choices *c, const gdp_wish *wish) {
-    if (wish->sticky)
-        for (uint32_t i = 0; i < c->n; i++)
-            if (workers[c->index[i]].slot + 1 == wish->sticky) return c->index[i];
-    switch (wish->policy) {
-    case GDP_ROUND_ROBIN: return c->index[b->turn++ % c->n];
-    case GDP_RANDOM: return c->index[next_random(b) % c->n];
-    case GDP_SESSION:
-        if (wish->has_session) return pick_rendezvous(workers, c, wish->session);
-        return pick_least_load(b, workers, c);
-    default: return pick_least_load(b, workers, c);
-    }
-}
-
-gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n,
-                      const gdp_wish *wish, uint64_t now_ns, uint32_t *chosen, gdp_booking *booking) {
-    choices c;
+void gdp_begin(gdp_books *b, gdp_booking *booking, uint64_t now_ns) {
     pthread_mutex_lock(&b->lock);
-    gather(b, workers, candidates, n, wish, now_ns, &c);
-    if (!c.n) {
-        pthread_mutex_unlock(&b->lock);
-        return c.any_usable ? GDP_ALL_BUSY : GDP_NONE_READY;
-    }
-    *chosen = pick(b, workers, &c, wish);
-    uint32_t slot = workers[*chosen].slot;
-    gdp_book *k = &b->book[slot];
-    k->inflight++;
-    k->placed++;
-    bool probe = k->circuit == GDP_HALF_OPEN;
-    if (GDP_UNLIKELY(probe)) k->probing = true;
-    *booking = (gdp_booking){slot, probe};
+    gdp_tally_first(b->tally, b->rates, &booking->lot, seconds_of(now_ns));
     pthread_mutex_unlock(&b->lock);
-    return GDP_PLACED;
 }
 
 /* `probe`: this failure is that of the half-open circuit's request. One that was placed before the circuit opened says
@@ -189,11 +83,13 @@ static void fail(gdp_books *b, gdp_book *k, const gdp_circuit_rule *rule, uint64
     if (k->circuit == GDP_CLOSED ? at_once || k->failures >= rule->failures_max : probe) circuit_open(b, k, rule, now_ns);
 }
 
-gdp_circuit gdp_settle(gdp_books *b, gdp_booking booking, gdp_end end, const gdp_circuit_rule *rule, uint64_t now_ns) {
+gdp_circuit gdp_settle(gdp_books *b, gdp_booking *booking, gdp_end end, int64_t tokens, const gdp_circuit_rule *rule,
+                       uint64_t now_ns) {
     pthread_mutex_lock(&b->lock);
-    gdp_book *k = &b->book[booking.slot];
-    bool probe = booking.probe && k->circuit == GDP_HALF_OPEN && k->probing;
+    gdp_book *k = &b->book[booking->slot];
+    bool probe = booking->probe && k->circuit == GDP_HALF_OPEN && k->probing;
     if (k->inflight) k->inflight--;
+    gdp_tally_end(b->tally, b->rates, &booking->lot, end == GDP_END_OK ? (double)tokens : -1, seconds_of(now_ns));
     switch (end) {
     case GDP_END_OK:
         k->ok++;
@@ -217,20 +113,59 @@ void gdp_blame(gdp_books *b, uint32_t slot, const gdp_circuit_rule *rule, uint64
     pthread_mutex_unlock(&b->lock);
 }
 
-void gdp_tokens(gdp_books *b, uint32_t slot, int64_t prompt, int64_t cached, int64_t output) {
+/* ---- predictions against what came true ----------------------------------------------------------------------------- */
+
+static unsigned bin_of(int64_t predicted, int64_t realised) {
+    if (realised >= predicted) return GDP_AUDIT_BINS - 1;
+    if (realised <= 0) return 0;
+    return 1 + (unsigned)(realised * 10 / predicted);
+}
+
+static void audit(gdp_book *k, const gdp_told *told) {
+    gdp_audit *a = &k->audit[told->text];
+    if (told->cached < 0) {
+        a->not_auditable++;
+        return;
+    }
+    a->judged++;
+    a->agreed += told->cached == told->predicted;
+    a->predicted += (uint64_t)told->predicted;
+    a->realised += (uint64_t)told->cached;
+    a->bin[bin_of(told->predicted, told->cached)]++;
+    if (told->text && told->predicted > 0) {
+        double ratio = fmin(1, (double)told->cached / (double)told->predicted);
+        k->trust += TRUST_STEP * (ratio - k->trust);
+    }
+}
+
+static void learn_bytes(gdp_books *b, uint32_t slot, const gdp_told *told) {
+    double *mean = &b->bytes_per_token[b->tally->class_of[slot]];
+    double seen = (double)told->bytes / (double)told->prompt;
+    if (seen > 0.5 && seen < 64) *mean += BYTES_STEP * (seen - *mean);
+}
+
+void gdp_tokens(gdp_books *b, uint32_t slot, const gdp_told *told) {
     pthread_mutex_lock(&b->lock);
     gdp_book *k = &b->book[slot];
-    if (prompt > 0) k->prompt_tokens += (uint64_t)prompt;
-    if (cached > 0) k->cached_tokens += (uint64_t)cached;
-    if (output > 0) k->output_tokens += (uint64_t)output;
+    if (told->prompt > 0 && told->bytes) learn_bytes(b, slot, told);
+    if (told->prompt > 0) k->prompt_tokens += (uint64_t)told->prompt;
+    if (told->cached > 0) k->cached_tokens += (uint64_t)told->cached;
+    if (told->output > 0) k->output_tokens += (uint64_t)told->output;
+    if (told->predicted >= 0 && told->prompt >= 0) audit(k, told);
     pthread_mutex_unlock(&b->lock);
 }
 
 /* ---- for control ---------------------------------------------------------------------------------------------- */
 
-void gdp_book_copy(gdp_books *b, uint32_t slot, gdp_book *out) {
+void gdp_book_copy(gdp_books *b, uint32_t slot, uint64_t now_ns, gdp_book *out) {
+    const gdp_tally *t = b->tally;
     pthread_mutex_lock(&b->lock);
     *out = b->book[slot];
+    out->backlog_s = gdp_tally_backlog_s(t, &b->usual, slot, seconds_of(now_ns));
+    out->running = t->running[slot];
+    out->waiting = t->waiting[slot];
+    out->kv_tokens = t->kv_tokens[slot];
+    out->kv_capacity = t->kv_capacity[slot];
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -241,6 +176,21 @@ void gdp_book_reset(gdp_books *b, uint32_t slot) {
     uint32_t inflight = k->inflight;
     memset(k, 0, sizeof *k);
     k->inflight = inflight;
+    k->trust = 1;
+    gdp_tally_reset(b->tally, slot, 0, 0, 0);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void gdp_book_scraped(gdp_books *b, uint32_t slot, double kv_capacity, double kv_tokens) {
+    pthread_mutex_lock(&b->lock);
+    if (isfinite(kv_capacity) && kv_capacity >= 0) b->tally->kv_capacity[slot] = kv_capacity;
+    gdp_tally_scraped(b->tally, slot, kv_tokens);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void gdp_books_rates(gdp_books *b, uint16_t class_of, gdp_rates *out) {
+    pthread_mutex_lock(&b->lock);
+    *out = b->rates[class_of < GDP_CLASSES ? class_of : 0];
     pthread_mutex_unlock(&b->lock);
 }
 

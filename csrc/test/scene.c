@@ -34,6 +34,8 @@ void scene_defaults(scene *s) {
         .head_bytes = 65536, .headers = 100, .connections = 1000, .queue_length = 100, .tokens_wait_ns = NEVER, .tokens_jobs = 100, .attempts = 3,
         .budget_ratio = 0.2, .budget_burst = 10, .budget_per_s = 0, .policy = GDP_ROUND_ROBIN, .inject_usage = true,
         .records = true, .circuit = {.failures_max = 1000, .open_ns = 50 * MS, .max_open_ns = 100 * MS}};
+    gdp_weights_init(&s->set.weights);
+    gdp_late_rule_init(&s->set.late);
     for (unsigned i = 0; i < SCENE_WORKERS; i++) s->worker[i].fd = -1;
 }
 
@@ -76,12 +78,21 @@ bool scene_publish(scene *s) {
     return true;
 }
 
+bool scene_index(scene *s) {
+    s->indexer = gdp_indexer_new(&(gdp_indexer_options){.index_bytes = 1u << 20, .ring_bytes = 64u << 10, .secret = "s", .secret_len = 1});
+    if (!s->indexer) return false;
+    for (unsigned i = 0; i < s->n_workers; i++)
+        if (gdp_indexer_open(s->indexer, i, STR("m"))) return false;
+    return gdp_plane_attach(s->plane, s->indexer) == 0 && gdp_indexer_start(s->indexer) == 0;
+}
+
 bool scene_try_open(scene *s, unsigned workers) {
     if (!s->set.attempts) scene_defaults(s);
     s->fds_before = open_fds();
     s->n_workers = workers;
     s->plane = gdp_plane_new(0, 1);
     if (!s->plane) return false;
+    if (s->indexed && !scene_index(s)) return false;
     for (unsigned i = 0; i < workers; i++) {
         s->worker[i].fd = listen_somewhere(&s->worker[i].port);
         s->worker[i].state = GDP_READY;
@@ -98,7 +109,7 @@ gdp_loop *scene_loop(scene *s) { return &s->plane->loops[0]; }
 
 gdp_book scene_book(scene *s, unsigned i) {
     gdp_book b;
-    gdp_book_copy(gdp_plane_books(s->plane), i, &b);
+    gdp_book_copy(gdp_plane_books(s->plane), i, 1, &b);
     return b;
 }
 
@@ -142,6 +153,7 @@ void scene_close(scene *s) {
         check_books(s);
         gdp_plane_free(s->plane);
     }
+    gdp_indexer_free(s->indexer);
     for (unsigned i = 0; i < 64; i++)
         if (s->plane) peer_end(&s->busy[i]);
     for (unsigned i = 0; i < SCENE_WORKERS; i++)

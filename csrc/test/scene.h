@@ -39,6 +39,8 @@ struct scene {
     uint16_t port;
     unsigned n_workers, n_models;
     bool exact; /* its models' prompts are turned into tokens: the test takes the jobs */
+    bool indexed; /* the plane asks and tells an index; its workers tell it through scene->indexer */
+    gdp_indexer *indexer;
     struct {
         int fd;
         uint16_t port;
@@ -55,6 +57,7 @@ struct scene {
 void scene_defaults(scene *s); /* settings with long deadlines; scene_open keeps them when they are set already */
 void scene_open(scene *s, unsigned workers);
 bool scene_try_open(scene *s, unsigned workers); /* the same, false when out of memory */
+bool scene_index(scene *s);   /* an index thread for its plane; false: out of memory */
 bool scene_publish(scene *s); /* a table of what the scene says now; false: out of memory */
 void scene_close(scene *s);   /* checks that nothing is left */
 void scene_turn(scene *s);    /* one step of the plane, after at most a millisecond of waiting */

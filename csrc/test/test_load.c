@@ -20,14 +20,15 @@ static void set_up(void) {
 
 static int place(gdp_books *b, gdp_policy policy, uint64_t now) {
     gdp_wish wish = {.policy = policy};
-    uint32_t chosen = 0;
-    gdp_placing r = gdp_place(b, workers, ALL, N, &wish, now, &chosen, &last);
-    return r == GDP_PLACED ? (int)chosen : -(int)r;
+    gdp_placement at;
+    gdp_placing r = gdp_place(b, workers, ALL, N, &wish, now, &at);
+    if (r == GDP_PLACED) last = at.booking;
+    return r == GDP_PLACED ? (int)at.chosen : -(int)r;
 }
 
 /* The end of a booking that was no probe. */
 static gdp_circuit end_of(gdp_books *b, uint32_t slot, gdp_end end) {
-    return gdp_settle(b, (gdp_booking){slot, false}, end, &RULE, 1);
+    return gdp_settle(b, &(gdp_booking){.slot = slot}, end, -1, &RULE, 1);
 }
 
 static void least_load_keeps_the_loads_even(gdp_books *b) {
@@ -45,7 +46,7 @@ static void least_load_keeps_the_loads_even(gdp_books *b) {
     }
     for (uint32_t k = 0; k < N; k++) {
         gdp_book book;
-        gdp_book_copy(b, k, &book);
+        gdp_book_copy(b, k, 1, &book);
         CHECK(book.inflight == inflight[k]);
         while (inflight[k]) end_of(b, k, GDP_END_OK), inflight[k]--;
     }
@@ -55,16 +56,16 @@ static void a_session_stays_and_moves_only_when_it_must(gdp_books *b) {
     unsigned moved = 0;
     for (uint64_t session = 1; session <= 600; session++) {
         gdp_wish wish = {.policy = GDP_SESSION, .has_session = true, .session = session * 77};
-        uint32_t first = 0, again = 0;
-        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &first, &last) == GDP_PLACED);
-        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &again, &last) == GDP_PLACED && again == first);
+        gdp_placement first, again, third;
+        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &first) == GDP_PLACED);
+        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &again) == GDP_PLACED && again.chosen == first.chosen);
         workers[5].state = GDP_DRAINING;
-        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &again, &last) == GDP_PLACED && again != 5);
+        CHECK(gdp_place(b, workers, ALL, N, &wish, 1, &third) == GDP_PLACED && third.chosen != 5);
         workers[5].state = GDP_READY;
-        CHECK(first == 5 || again == first);
-        moved += first == 5;
-        end_of(b, first, GDP_END_OK), end_of(b, first, GDP_END_OK);
-        end_of(b, again, GDP_END_OK);
+        CHECK(first.chosen == 5 || third.chosen == first.chosen);
+        moved += first.chosen == 5;
+        end_of(b, first.chosen, GDP_END_OK), end_of(b, again.chosen, GDP_END_OK);
+        end_of(b, third.chosen, GDP_END_OK);
     }
     CHECK(moved > 60 && moved < 140); /* a sixth */
 }
@@ -72,23 +73,23 @@ static void a_session_stays_and_moves_only_when_it_must(gdp_books *b) {
 static void a_circuit_opens_probes_and_closes(gdp_books *b) {
     for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_STARTING;
     CHECK(place(b, GDP_RANDOM, 0) == 0);
-    CHECK(gdp_settle(b, last, GDP_END_FAILED, &RULE, 0) == GDP_CLOSED);
+    CHECK(gdp_settle(b, &last, GDP_END_FAILED, -1, &RULE, 0) == GDP_CLOSED);
     CHECK(place(b, GDP_RANDOM, 0) == 0);
-    CHECK(gdp_settle(b, last, GDP_END_FAILED, &RULE, 0) == GDP_OPEN);
+    CHECK(gdp_settle(b, &last, GDP_END_FAILED, -1, &RULE, 0) == GDP_OPEN);
     CHECK(gdp_next_probe(b, 0) == 10 * MS);
     CHECK(place(b, GDP_RANDOM, 10 * MS - 1) == -GDP_NONE_READY);
     CHECK(gdp_next_probe(b, 10 * MS) == 0); /* its time has come: nothing to wait for */
     CHECK(place(b, GDP_RANDOM, 10 * MS) == 0);
     CHECK(place(b, GDP_RANDOM, 10 * MS) == -GDP_NONE_READY); /* one at a time */
-    CHECK(gdp_settle(b, last, GDP_END_FAILED, &RULE, 10 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, &last, GDP_END_FAILED, -1, &RULE, 10 * MS) == GDP_OPEN);
     CHECK(gdp_next_probe(b, 10 * MS) == 30 * MS); /* twice as long */
     CHECK(place(b, GDP_RANDOM, 30 * MS) == 0);
-    CHECK(gdp_settle(b, last, GDP_END_LEAVING, &RULE, 30 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, &last, GDP_END_LEAVING, -1, &RULE, 30 * MS) == GDP_OPEN);
     CHECK(gdp_next_probe(b, 30 * MS) == 65 * MS); /* capped */
     CHECK(place(b, GDP_RANDOM, 65 * MS) == 0);
-    CHECK(gdp_settle(b, last, GDP_END_NEUTRAL, &RULE, 65 * MS) == GDP_HALF_OPEN); /* the probe may be tried again */
+    CHECK(gdp_settle(b, &last, GDP_END_NEUTRAL, -1, &RULE, 65 * MS) == GDP_HALF_OPEN); /* the probe may be tried again */
     CHECK(place(b, GDP_RANDOM, 65 * MS) == 0);
-    CHECK(gdp_settle(b, last, GDP_END_OK, &RULE, 65 * MS) == GDP_CLOSED);
+    CHECK(gdp_settle(b, &last, GDP_END_OK, -1, &RULE, 65 * MS) == GDP_CLOSED);
     CHECK(gdp_next_probe(b, 65 * MS) == 0);
     for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_READY;
 }
@@ -97,15 +98,15 @@ static void only_its_probe_moves_a_half_open_circuit(gdp_books *b) {
     for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_STARTING;
     for (int i = 0; i < 5; i++) CHECK(place(b, GDP_RANDOM, 70 * MS) == 0); /* under way when the circuit opens */
     gdp_booking old = last;
-    CHECK(gdp_settle(b, old, GDP_END_LEAVING, &RULE, 70 * MS) == GDP_OPEN);
-    CHECK(gdp_settle(b, old, GDP_END_OK, &RULE, 75 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, &old, GDP_END_LEAVING, -1, &RULE, 70 * MS) == GDP_OPEN);
+    CHECK(gdp_settle(b, &old, GDP_END_OK, -1, &RULE, 75 * MS) == GDP_OPEN);
     CHECK(place(b, GDP_RANDOM, 80 * MS) == 0 && last.probe && !old.probe);
-    CHECK(gdp_settle(b, old, GDP_END_OK, &RULE, 81 * MS) == GDP_HALF_OPEN);
-    CHECK(gdp_settle(b, old, GDP_END_FAILED, &RULE, 81 * MS) == GDP_HALF_OPEN);
-    CHECK(gdp_settle(b, old, GDP_END_NEUTRAL, &RULE, 81 * MS) == GDP_HALF_OPEN);
+    CHECK(gdp_settle(b, &old, GDP_END_OK, -1, &RULE, 81 * MS) == GDP_HALF_OPEN);
+    CHECK(gdp_settle(b, &old, GDP_END_FAILED, -1, &RULE, 81 * MS) == GDP_HALF_OPEN);
+    CHECK(gdp_settle(b, &old, GDP_END_NEUTRAL, -1, &RULE, 81 * MS) == GDP_HALF_OPEN);
     gdp_booking probe = last;
     CHECK(place(b, GDP_RANDOM, 81 * MS) == -GDP_NONE_READY); /* the probe is still under way */
-    CHECK(gdp_settle(b, probe, GDP_END_OK, &RULE, 82 * MS) == GDP_CLOSED);
+    CHECK(gdp_settle(b, &probe, GDP_END_OK, -1, &RULE, 82 * MS) == GDP_CLOSED);
     for (uint32_t i = 1; i < N; i++) workers[i].state = GDP_READY;
 }
 
@@ -118,7 +119,7 @@ static void full_is_not_the_same_as_none(gdp_books *b) {
     for (uint32_t i = 0; i < N; i++) {
         gdp_book book;
         gdp_book_reset(b, i); /* a new owner: what is under way for the old one still counts until it ends */
-        gdp_book_copy(b, i, &book);
+        gdp_book_copy(b, i, 1, &book);
         CHECK(book.inflight == 2 && book.placed == 0);
         end_of(b, i, GDP_END_OK), end_of(b, i, GDP_END_OK);
     }
@@ -147,16 +148,15 @@ typedef struct {
 static void bench_place(void *arg) {
     bench_room *r = arg;
     gdp_wish wish = {.policy = (uint8_t)r->policy, .has_session = true, .session = 12345};
-    uint32_t chosen = 0;
-    gdp_booking booking;
-    gdp_place(r->books, r->workers, r->all, r->n, &wish, 1, &chosen, &booking);
-    gdp_settle(r->books, booking, GDP_END_OK, &RULE, 1);
+    gdp_placement at;
+    gdp_place(r->books, r->workers, r->all, r->n, &wish, 1, &at);
+    gdp_settle(r->books, &at.booking, GDP_END_OK, 10, &RULE, 1);
 }
 
 void gdp_bench_load(void)
 {
     static bench_room r;
-    static const char *const NAMES[] = {"round robin", "random", "least load", "session"};
+    static const char *const NAMES[] = {"round robin", "random", "least load", "session", "kv", "approx"};
     r.books = gdp_books_new(1);
     for (uint32_t i = 0; i < 64; i++) r.all[i] = i, r.workers[i] = (gdp_worker){.slot = i, .key = i * 99, .state = GDP_READY};
     for (r.n = 4; r.n <= 64; r.n *= 16)

@@ -71,7 +71,7 @@ static bool starve(long n) {
     for (int turn = 0; turn < 60; turn++) {
         scene_turn(&s);
         gdp_job *j = turn % 3 ? NULL : gdp_plane_take_job(s.plane, 0);
-        if (j) gdp_plane_give_job(s.plane, j, (uint64_t[]){1, 2}, 2, 33);
+        if (j) gdp_plane_give_job(s.plane, j, (uint64_t[]){1, 2}, 2, 33, 16);
         if (!hit) {
             void *probe = gdp_alloc(1);
             hit = !probe;
@@ -203,7 +203,7 @@ static void *tokenize(void *arg) {
         bool whole = seen.body_len >= 27 && seen.body[0] == '{' && seen.model[0] == 'm';
         if (!whole) gdp_check_failed(__FILE__, __LINE__, "a job has its body and model"); /* CHECK counts: main thread only */
         if (!dice) poll(NULL, 0, 4);
-        gdp_plane_give_job(me->s->plane, j, dice == 1 ? NULL : (uint64_t[]){dice}, 1, 20);
+        gdp_plane_give_job(me->s->plane, j, dice == 1 ? NULL : (uint64_t[]){dice}, 1, 20, 16);
         atomic_fetch_add(&me->done, 1);
     }
     return NULL;
@@ -213,6 +213,7 @@ static void *tokenize(void *arg) {
 static void storm(scene *s, unsigned ms) {
     static gdp_sight sights[64];
     static gdp_record records[256];
+    static gdp_decision decisions[64];
     gdp_hist hist;
     uint64_t until = clock_ns() + ms * MS;
     for (unsigned i = 0; clock_ns() < until; i++) {
@@ -223,6 +224,8 @@ static void storm(scene *s, unsigned ms) {
         CHECK(c.connections < 100);
         gdp_plane_histogram(s->plane, GDP_HIST_DURATION, &hist);
         gdp_plane_records(s->plane, records, 256);
+        size_t told = gdp_plane_decisions(s->plane, decisions, 64);
+        for (size_t k = 0; k < told; k++) CHECK(decisions[k].n_shown >= 1 && decisions[k].shown[0].slot < 2);
         if (i % 4) continue;
         size_t total;
         unsigned missed;
@@ -242,9 +245,12 @@ void gdp_test_plane_threads(void)
     s.set.queue_length = 3;
     s.set.tokens_wait_ns = 2 * MS;
     s.exact = true;
+    s.set.policy = GDP_KV;
+    s.set.predict_s = s.set.predict_text_s = 1;
     scene_open(&s, 2);
     gdp_plane_free(s.plane); /* the same scene with threads of its own */
     s.plane = gdp_plane_new(LOOPS, 1);
+    CHECK(s.plane && scene_index(&s));
     CHECK(s.plane && gdp_plane_listen(s.plane, "127.0.0.1", 0, &s.port) == 0);
     CHECK(scene_publish(&s) && gdp_plane_start(s.plane) == 0);
     for (unsigned i = 0; i < 2 + ASKERS; i++) {
@@ -287,6 +293,11 @@ void gdp_test_plane_threads(void)
     }
     gdp_counters last = scene_counters(&s);
     CHECK(last.tokens_exact > 10 && last.tokens_declined > 0);
+    CHECK(last.placed_by[GDP_BY_TOKENS] > 10);
+    CHECK(gdp_indexer_settle(s.indexer, 5000));
+    gdp_indexer_stats index;
+    gdp_indexer_look(s.indexer, &index);
+    CHECK(index.predictions > 10 && index.index.blocks > 0);
     gdp_plane_free(s.plane);
     s.plane = NULL;
     scene_close(&s);

@@ -6,6 +6,7 @@ void gdp_test_plane_tokens(void);
 static void open_exact(scene *s) {
     if (!s->set.attempts) scene_defaults(s);
     s->exact = true;
+    s->set.policy = GDP_KV;
     scene_open(s, 1);
 }
 
@@ -46,7 +47,7 @@ static void a_request_waits_for_its_tokens(void) {
     CHECK(seen.body_len == 27 && !memcmp(seen.body, STR("{\"model\":\"m\",\"messages\":[]}")));
     no_worker_yet(&s);
     const uint64_t chain[3] = {11, 22, 33};
-    gdp_plane_give_job(s.plane, j, chain, 3, 50);
+    gdp_plane_give_job(s.plane, j, chain, 3, 50, 16);
     peer w = scene_worker(&s, 0);
     scene_hear(&s, &w, "messages");
     const gdp_exchange *x = scene_loop(&s)->conns->x;
@@ -64,7 +65,7 @@ static void a_prompt_that_cannot_be_tokenized_goes_on(void) {
     scene s = {0};
     open_exact(&s);
     peer c = scene_ask(&s, CHAT);
-    gdp_plane_give_job(s.plane, job(&s), NULL, 0, 0);
+    gdp_plane_give_job(s.plane, job(&s), NULL, 0, 0, 16);
     finish(&s, &c);
     CHECK(scene_counters(&s).tokens_declined == 1);
     scene_close(&s);
@@ -83,7 +84,7 @@ static void nobody_waits_longer_than_the_deadline(void) {
     CHECK(clock_ns() - asked >= 5 * MS);
     CHECK(gdp_job_look(j).gone);
     scene_hear(&s, &w, "messages");
-    gdp_plane_give_job(s.plane, j, (uint64_t[]){7}, 1, 20); /* too late: nobody is disturbed */
+    gdp_plane_give_job(s.plane, j, (uint64_t[]){7}, 1, 20, 16); /* too late: nobody is disturbed */
     scene_turns(&s, 5);
     scene_say(&s, &w, OK_JSON);
     scene_hear(&s, &c, "done");
@@ -112,7 +113,7 @@ static void a_longer_body_has_longer(void) {
     gdp_job *j = job(&s);
     peer w = scene_worker(&s, 0);
     CHECK(clock_ns() - asked >= 41 * MS);
-    gdp_plane_give_job(s.plane, j, NULL, 0, 0);
+    gdp_plane_give_job(s.plane, j, NULL, 0, 0, 16);
     free(body);
     peer_end(&c);
     peer_end(&w);
@@ -129,7 +130,7 @@ static void a_client_that_goes_leaves_nothing(void) {
     peer_reset(&c);
     scene_turns(&s, 5);
     CHECK(gdp_job_look(j).gone && scene_counters(&s).exchanges == 0);
-    gdp_plane_give_job(s.plane, j, (uint64_t[]){7}, 1, 20);
+    gdp_plane_give_job(s.plane, j, (uint64_t[]){7}, 1, 20, 16);
     scene_turns(&s, 5);
     CHECK(scene_counters(&s).buffered_bytes == 0);
     scene_close(&s);
@@ -144,7 +145,7 @@ static void too_many_go_on_without(void) {
     peer first = scene_ask(&s, CHAT), second = scene_ask(&s, CHAT);
     finish(&s, &second);
     CHECK(scene_counters(&s).tokens_skipped == 1);
-    gdp_plane_give_job(s.plane, job(&s), (uint64_t[]){7}, 1, 20);
+    gdp_plane_give_job(s.plane, job(&s), (uint64_t[]){7}, 1, 20, 16);
     finish(&s, &first);
     scene_close(&s);
 }
@@ -166,7 +167,7 @@ static void requests_at_the_end_are_freed(void) {
     peer one = scene_ask(&s, CHAT), two = scene_ask(&s, CHAT), three = scene_ask(&s, CHAT);
     gdp_job *j = job(&s); /* one comes back unread, one was taken in order, one waits */
     scene_turns(&s, 20);
-    gdp_plane_give_job(s.plane, j, (uint64_t[]){7}, 1, 20);
+    gdp_plane_give_job(s.plane, j, (uint64_t[]){7}, 1, 20, 16);
     gdp_plane_close_jobs(s.plane);
     CHECK(!gdp_plane_take_job(s.plane, 1000));
     gdp_plane_ask(s.plane, GDP_ASK_CUT);

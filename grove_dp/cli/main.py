@@ -30,6 +30,7 @@ COMMANDS = {
     "worker-sim": "stand in for vLLM workers",
     "replay": "send a recorded trace to a frontend or a worker and report",
     "demo": "see it all work on this machine, with simulated workers",
+    "explain": "ask a running frontend why it placed a request where it did",
     "config": "show, check or describe the settings",
     "version": "tell the version and how it was built",
 }

@@ -9,7 +9,7 @@ answered here already holds on the data port.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,17 +19,20 @@ from grove_dp.config import Loaded
 from grove_dp.errors import ClientFault, GroveError
 from grove_dp.fields import fields, value_of
 from grove_dp.frontend.discovery import Entry, with_default_model
+from grove_dp.frontend.explaining import decisions
 from grove_dp.frontend.guard import check_change
 from grove_dp.frontend.plane import Booked, DataPlane
 from grove_dp.frontend.readiness import State, conditions
 from grove_dp.frontend.readings import reading
 from grove_dp.metering.prometheus import ControlMetrics, render
+from grove_dp.metering.routing import KvReading
 from grove_dp.routing.workers import Worker
 
 __all__ = ["AdminPort"]
 
 BODY_MAX: Final = 64 << 10
 LOOK_S: Final = 0.5
+LAST_MAX: Final = 512
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,7 +46,12 @@ class AdminPort:
         metrics: ControlMetrics,
         state: Callable[[], State],
         loaded: Callable[[], Loaded],
+        caches: Callable[[], list[KvReading]] = list,
+        index: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        """*caches*: what is known of each worker's cache; *index*: figures of the prefix index."""
+        self._caches = caches
+        self._index = index
         self._plane = plane
         self._metrics = metrics
         self._state = state
@@ -61,6 +69,7 @@ class AdminPort:
                 web.get("/metrics", self._metrics_page),
                 web.get("/settings", self._settings),
                 web.get("/debug/exchanges", self._exchanges),
+                web.get("/explain", self._explain),
                 web.get("/workers", self._workers),
                 web.post("/workers", self._add),
                 web.delete("/workers/{id}", self._remove),
@@ -98,7 +107,8 @@ class AdminPort:
 
     async def _metrics_page(self, request: web.Request) -> web.Response:
         accept = request.headers.get("Accept", "")
-        page = await asyncio.to_thread(render, self._metrics.registry, reading(self._plane), accept)
+        taken = reading(self._plane, self._index(), self._caches())
+        page = await asyncio.to_thread(render, self._metrics.registry, taken, accept)
         return web.Response(body=page[0], headers={"Content-Type": page[1]})
 
     async def _settings(self, request: web.Request) -> web.Response:
@@ -123,9 +133,19 @@ class AdminPort:
         rows.sort(key=lambda row: -float(row["age_s"]))
         return _json({**seen, "exchanges": rows})
 
+    async def _explain(self, request: web.Request) -> web.Response:
+        """The last placements, or those of one request: ?last=N, ?id=REQUEST."""
+        asked = request.query.get("last", "20")
+        if not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= LAST_MAX):
+            raise ClientFault(f"last={asked!r} must be 1..{LAST_MAX}")
+        return _json({"decisions": decisions(self._plane, int(asked), request.query.get("id"))})
+
     async def _workers(self, request: web.Request) -> web.Response:
         cap = self._plane.settings.workers.max_inflight
-        return _json({"workers": [row(booked, cap) for booked in self._plane.booked()]})
+        caches = {told.id: told for told in self._caches()}
+        return _json(
+            {"workers": [row(booked, cap, caches.get(booked.worker.id)) for booked in self._plane.booked()]}
+        )
 
     # ------------------------------------------------------------ changing
 
@@ -134,8 +154,9 @@ class AdminPort:
             entry = msgspec.json.decode(await request.read(), type=Entry)
         except msgspec.DecodeError as error:
             raise ClientFault(f'{error}; send {{"url": "http://HOST:PORT"}}') from None
-        spec = with_default_model(entry.spec("admin"), self._plane.settings)
-        return self._changed(self._plane.registry.add(spec), 201)
+        settings, registry = self._plane.settings, self._plane.registry
+        added = [registry.add(with_default_model(spec, settings)) for spec in entry.specs("admin")]
+        return self._changed(added[0], 201)
 
     async def _remove(self, request: web.Request) -> web.Response:
         """Gone when nothing is in flight there; with ?force=1 at once."""
@@ -172,10 +193,11 @@ class AdminPort:
 # ---------------------------------------------------------------- answers
 
 
-def row(booked: Booked, cap: int) -> dict[str, Any]:
+def row(booked: Booked, cap: int, cache: KvReading | None = None) -> dict[str, Any]:
     """A worker as GET /workers shows it; *cap* is the setting workers.max_inflight."""
     worker, book = booked
-    return {
+    known = {} if cache is None else {"kv": _cache(cache, worker)}
+    return known | {
         "id": worker.id,
         "url": worker.spec.url,
         "address": worker.address,
@@ -196,6 +218,25 @@ def row(booked: Booked, cap: int) -> dict[str, Any]:
         "prompt_tokens": book.prompt_tokens,
         "cached_tokens": book.cached_tokens,
         "output_tokens": book.output_tokens,
+    }
+
+
+def _cache(cache: KvReading, worker: Worker) -> dict[str, Any]:
+    """What it tells of its cache, and whether what we make of that comes true."""
+    audit = cache.by_tokens
+    return {
+        "events": cache.feed._asdict(),
+        "block_size": worker.block_size,
+        "backlog_s": round(cache.backlog_s, 4),
+        "predictions": {
+            "auditable": audit.judged > 0 or (False if audit.not_auditable else None),
+            "judged": audit.judged,
+            "exact": audit.agreed,
+            "predicted_tokens": audit.predicted,
+            "realised_tokens": audit.realised,
+            "ratio_last_minute": cache.ratio,
+            "alarm": cache.alarm,
+        },
     }
 
 

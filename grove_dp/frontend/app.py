@@ -26,14 +26,23 @@ from grove_dp.config import Loaded, changes
 from grove_dp.errors import ConfigurationError, GroveError
 from grove_dp.frontend.accesslog import AccessLog
 from grove_dp.frontend.admin import AdminPort
+from grove_dp.frontend.asking import Asker
 from grove_dp.frontend.discovery import FileWatch, Resolver, listed_workers, lookup, read_workers
 from grove_dp.frontend.guard import read_token
 from grove_dp.frontend.health import Prober
+from grove_dp.frontend.kvfeeds import KvFeeds
 from grove_dp.frontend.lag import Burn, burn, watch_lag
 from grove_dp.frontend.plane import DataPlane, NestedLoop
 from grove_dp.frontend.readiness import State
+from grove_dp.frontend.readings import cache_reading
+from grove_dp.frontend.scraper import Scraper
 from grove_dp.frontend.shutdown import Stop, shut_down
+from grove_dp.frontend.tokens import Tokenizers, TokenThread
+from grove_dp.frontend.watchman import Watchman
 from grove_dp.metering.prometheus import ControlMetrics
+from grove_dp.metering.routing import KvReading
+from grove_dp.native.indexer import Indexer
+from grove_dp.native.kv import ChainKey
 from grove_dp.native.plane import SLOTS_MAX, Plane
 from grove_dp.routing.specs import literal_address
 from grove_dp.routing.workers import Registry
@@ -71,28 +80,53 @@ class Frontend:
         self._stop = Stop()
         settings = loaded.settings
         self.registry = Registry(SLOTS_MAX)
+        secret = _secret(settings.routing.hash_key_file, around.rng)
+        self.indexer = Indexer(
+            secret, settings.index.memory_bytes, settings.index.predicted_pct, settings.index.ring_bytes
+        )
         self.plane = DataPlane(
             Plane(settings.http.threads, around.rng.getrandbits(63)), self.registry, settings
         )
+        self.plane.native.attach(self.indexer)
         self.metrics = ControlMetrics()
-        self.admin = AdminPort(self.plane, self.metrics, self.state, lambda: self._loaded)
-        self._prober = Prober(
-            self.registry,
-            self._settings,
-            self.plane.changed,
-            self.plane.native.close_circuit,
-            around.clock,
-            around.rng,
+        self._asker = Asker()
+        self.token_thread = TokenThread(self.plane.native)
+        self._follow(around, secret)
+        self.watchman = Watchman(self.plane, around.clock)
+        self.admin = AdminPort(
+            self.plane, self.metrics, self.state, lambda: self._loaded, self._caches, self.indexer.stats
         )
-        self._resolver = Resolver(self.registry, self._settings, self.plane.changed, around.clock)
-        self.plane.on_change(self._prober.follow)
-        self.plane.on_change(self._resolver.follow)
         self._file = Path(settings.workers.file) if settings.workers.file else None
         self._watch = FileWatch(self._file, self._reread, around.clock) if self._file else None
+
+    def _follow(self, around: Surroundings, secret: bytes) -> None:
+        """Everything that has a task per worker or looks at all of them after each change."""
+        registry, plane, asker, clock = self.registry, self.plane, self._asker, around.clock
+        native, changed = plane.native, plane.changed
+        self._prober = Prober(
+            registry, self._settings, asker, changed, native.close_circuit, clock, around.rng
+        )
+        self._resolver = Resolver(registry, self._settings, changed, clock)
+        self.kv_feeds = KvFeeds(registry, self._settings, asker, self.indexer, clock)
+        self._scraper = Scraper(registry, asker, native.scraped, changed, clock)
+        self.tokenizers = Tokenizers(
+            registry, self._settings, asker, ChainKey(secret), self.token_thread, changed, clock
+        )
+        plane.exact = self.tokenizers.exact
+        for follower in (self._prober, self._resolver, self.kv_feeds, self._scraper, self.tokenizers):
+            plane.on_change(follower.follow)
 
     def state(self) -> State:
         """What /readyz judges."""
         return State(self._listening, self._stop.asked, self._config_error, self.plane.published)
+
+    def _caches(self) -> list[KvReading]:
+        """What is known of each worker's cache."""
+        feeds = self.kv_feeds.states()
+        return [
+            cache_reading(booked, feeds.get(booked.worker.slot), self.indexer, self.watchman.standings)
+            for booked in self.plane.booked()
+        ]
 
     def _settings(self) -> Settings:
         return self._loaded.settings
@@ -112,10 +146,12 @@ class Frontend:
             return self._stop.exit_code
         finally:
             await self.admin.close()
+            self.token_thread.close()
             self.plane.close()
+            self.indexer.close()
 
     async def _serve(self, port: int, admin_port: int) -> None:
-        async with asyncio.TaskGroup() as group:
+        async with self._asker, asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in self._loops()]
             http, admin = self._settings().http, self._settings().admin
             facts = {
@@ -136,6 +172,10 @@ class Frontend:
         clock = self._around.clock
         yield self._prober.run()
         yield self._resolver.run()
+        yield self.kv_feeds.run()
+        yield self._scraper.run()
+        yield self.tokenizers.run()
+        yield self.watchman.run()
         yield watch_lag(self.metrics.lag.observe, clock)
         if self._watch is not None:
             yield self._watch.run()
@@ -159,6 +199,8 @@ class Frontend:
     @contextmanager
     def _driven(self) -> Iterator[None]:
         """The plane at work: in its own threads, or inside this loop."""
+        self.indexer.start()
+        self.token_thread.start()
         if self._settings().http.threads:
             self.plane.native.start()
             yield
@@ -251,6 +293,21 @@ def live_settings(before: Settings, read: Settings) -> Settings:
         section: msgspec.structs.replace(getattr(read, section), **values) for section, values in kept.items()
     }
     return msgspec.structs.replace(read, **sections)
+
+
+def _secret(path: str | None, rng: Random) -> bytes:
+    """The secret of the names of blocks: the file's, or one of this process alone."""
+    if path is None:
+        return rng.randbytes(32)
+    try:
+        secret = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(f"routing.hash_key_file: {path} cannot be read: {error.strerror}") from None
+    if len(secret) < 16:
+        raise ConfigurationError(
+            f"routing.hash_key_file: {path} holds less than 16 bytes; write a longer secret"
+        )
+    return secret
 
 
 async def _address(setting: str, host: str) -> str:

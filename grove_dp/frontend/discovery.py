@@ -9,6 +9,7 @@ The workers file is YAML (JSON is YAML too), a list of URLs or of mappings:
 
     - http://10.0.0.7:8000
     - {url: "http://gpu-3:8000", id: gpu-3, max_inflight: 64, draining: false, models: [llama-3-8b]}
+    - {url: "http://gpu-4:8000", ranks: 8}      eight data-parallel ranks: gpu-4:8000, gpu-4:8000~1, ... ~7
 
 It is looked at each second: by stat, then by content. That follows a ConfigMap, whose files are links that
 get swapped, where inotify on the file would watch the old one for ever.
@@ -19,6 +20,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from msgspec import Struct
@@ -47,18 +49,23 @@ class Entry(Struct, kw_only=True, forbid_unknown_fields=True):
     draining: bool = False
     model: str | None = None
     models: list[str] = []
+    ranks: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
 
-    def spec(self, source: Source) -> WorkerSpec:
-        """What it says, checked."""
+    def specs(self, source: Source) -> list[WorkerSpec]:
+        """What it says, checked: one worker for each data-parallel rank."""
         models = [*self.models, *([self.model] if self.model is not None else [])]
-        return worker_spec(
-            self.url,
-            source,
-            id=self.id,
-            max_inflight=self.max_inflight,
-            draining=self.draining,
-            models=models,
-        )
+        return [
+            worker_spec(
+                self.url,
+                source,
+                id=self.id,
+                max_inflight=self.max_inflight,
+                draining=self.draining,
+                models=models,
+                rank=rank if self.ranks > 1 else -1,
+            )
+            for rank in range(self.ranks)
+        ]
 
 
 # ---------------------------------------------------------------- lists
@@ -93,13 +100,14 @@ def _specs(entries: Sequence[Entry], settings: Settings, source: Source, place: 
     problems = []
     for number, entry in enumerate(entries, 1):
         try:
-            spec = with_default_model(entry.spec(source), settings)
+            found = entry.specs(source)
         except InvalidWorker as error:
             problems.append(f"{place}: entry {number}: {error}")
             continue
-        if spec.id in specs:
-            problems.append(f"{place}: entry {number}: worker {spec.id} is named twice; remove one")
-        specs[spec.id] = spec
+        for spec in found:
+            if spec.id in specs:
+                problems.append(f"{place}: entry {number}: worker {spec.id} is named twice; remove one")
+            specs[spec.id] = with_default_model(spec, settings)
     if problems:
         raise ConfigurationError(problems)
     return list(specs.values())

@@ -6,9 +6,6 @@ refuses connections for 25 s and more) it is asked each 0.25 s at first and then
 health.interval_s; afterwards each interval, give or take a tenth, so that the probes of many workers and
 many frontends do not march in step.
 
-Connections are not kept: a kept one says that a process lives, a new one that it accepts. A body is read up
-to 4 MiB.
-
 Seen through vLLM's life: a draining worker says 200 here while it refuses requests (the circuit sees that,
 not we); a dead engine says 503 once and then refuses; a restarted one answers again, and that closes its
 circuit.
@@ -20,11 +17,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-import aiohttp
 import msgspec
 from msgspec import Raw, Struct
 
 from grove_dp.clock import Clock
+from grove_dp.frontend.asking import Asker, NoAnswer
 from grove_dp.frontend.followers import Followers
 from grove_dp.routing.workers import Registry, Worker
 from grove_dp.settings import Settings
@@ -33,13 +30,8 @@ __all__ = ["Prober", "read_models"]
 
 FIRST_RETRY_S: Final = 0.25
 RETRY_GROWTH: Final = 1.5
-BODY_MAX: Final = 4 << 20
 
 _log = logging.getLogger(__name__)
-
-
-class ProbeFailed(Exception):
-    """A worker did not answer as it should; the message is the reason word."""
 
 
 class Prober:
@@ -49,6 +41,7 @@ class Prober:
         self,
         registry: Registry,
         settings: Callable[[], Settings],
+        asker: Asker,
         changed: Callable[[], None],
         close_circuit: Callable[[int], None],
         clock: Clock,
@@ -56,6 +49,7 @@ class Prober:
     ) -> None:
         self._registry = registry
         self._settings = settings
+        self._asker = asker
         self._changed = changed
         self._close_circuit = close_circuit
         self._clock = clock
@@ -65,14 +59,7 @@ class Prober:
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        connector = aiohttp.TCPConnector(force_close=True, limit=0)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            headers={"User-Agent": "grove-dp"},
-        ) as self._session:
-            await self._followers.run()
+        await self._followers.run()
 
     async def _watch(self, worker: Worker) -> None:
         """The life of one worker as its probes see it."""
@@ -120,7 +107,7 @@ class Prober:
         """The reason word of a failure, or None."""
         try:
             await self._get(worker, self._settings().health.path)
-        except ProbeFailed as failed:
+        except NoAnswer as failed:
             return str(failed)
         return None
 
@@ -128,7 +115,7 @@ class Prober:
         """What it serves, or None when it did not say."""
         try:
             return read_models(await self._get(worker, "/v1/models"))
-        except ProbeFailed:
+        except NoAnswer:
             return None  # /health tells the trouble
         except msgspec.DecodeError as error:
             _log.warning(
@@ -137,42 +124,11 @@ class Prober:
             return None
 
     async def _get(self, worker: Worker, path: str) -> bytes:
-        """The body of a 200; anything else is ProbeFailed."""
-        assert worker.address is not None
-        address = f"[{worker.address}]" if ":" in worker.address else worker.address
-        url = f"http://{address}:{worker.spec.port}{path}"
-        try:
-            async with (
-                asyncio.timeout(self._settings().health.timeout_s),
-                self._session.get(
-                    url, headers={"Host": worker.spec.authority}, allow_redirects=False
-                ) as answer,
-            ):
-                body = await _body(answer)
-                if answer.status != 200:
-                    raise ProbeFailed(f"ProbeStatus{answer.status}")
-                return body
-        except TimeoutError:
-            raise ProbeFailed("ProbeTimeout") from None
-        except aiohttp.ClientConnectorError as error:
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            raise ProbeFailed("ProbeRefused" if refused else "ProbeUnreachable") from None
-        except (aiohttp.ClientError, OSError):
-            raise ProbeFailed("ProbeBroken") from None
+        return await self._asker.get(worker, path, self._settings().health.timeout_s)
 
 
 async def _nothing() -> None:
     """Stands where nothing is asked."""
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    parts, size = [], 0
-    async for part in answer.content.iter_any():
-        size += len(part)
-        if size > BODY_MAX:
-            raise ProbeFailed("ProbeTooLarge")
-        parts.append(part)
-    return b"".join(parts)
 
 
 class _Listed(Struct):

@@ -11,7 +11,8 @@ A worker that leaves is looked at each REAP_S while there is one; an idle fronte
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -26,9 +27,6 @@ __all__ = ["Booked", "DataPlane", "NestedLoop", "table_settings"]
 
 COALESCE_S = 0.003
 REAP_S = 0.2
-TOKENS_WAIT_S = 0.005  # a request waits this long for its token ids,
-TOKENS_WAIT_64K_S = 0.001  # this much longer for each 64 KiB of its body,
-TOKENS_JOBS = 1024  # unless more than these wait already
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +46,7 @@ class DataPlane:
         self.registry = registry
         self.settings = settings
         self.published: Table | None = None
+        self.exact: Callable[[], Collection[str]] = frozenset  # models whose requests wait for their tokens
         self._version = msgspec.json.encode({"version": __version__})
         self._listeners: list[Callable[[], None]] = []
         self._soon: asyncio.TimerHandle | None = None
@@ -69,7 +68,7 @@ class DataPlane:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        table = self.registry.table(self.settings.workers.max_inflight)
+        table = self.registry.table(self.settings.workers.max_inflight, self.exact())
         self.native.publish(
             table_settings(self.settings), table.workers, table.models, table.models_body, self._version
         )
@@ -149,9 +148,9 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "queue_wait_s": s.queue.wait_s,
         "no_worker_s": s.queue.no_worker_s,
         "queue_length": s.queue.length,
-        "tokens_wait_s": TOKENS_WAIT_S,
-        "tokens_wait_64k_s": TOKENS_WAIT_64K_S,
-        "tokens_jobs": TOKENS_JOBS,
+        "tokens_wait_s": s.tokens.wait_s,
+        "tokens_wait_64k_s": s.tokens.wait_64k_s,
+        "tokens_jobs": s.tokens.jobs,
         **msgspec.structs.asdict(s.limits),
         "attempts": s.retry.attempts,
         "budget_ratio": s.retry.budget_ratio,
@@ -162,8 +161,28 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "max_open_s": s.circuit.max_open_s,
         "policy": s.routing.policy,
         "session_header": s.routing.session_header,
+        "policy_header": s.routing.policy_header or "",
+        "predict_s": math.ceil(s.index.predict_s),
+        "predict_text_s": math.ceil(s.index.predict_text_s),
+        "late_on": s.queue.full_s > 0,
+        "late": _late_rule(s),
         "expose_headers": s.routing.expose_headers,
         "half_close_allow": s.http.half_close == "allow",
         "records": s.http.access_log,
         "inject_usage": s.usage.inject,
+    }
+
+
+def _late_rule(settings: Settings) -> dict[str, Any]:
+    """The queue's rule: LATE_KEYS of the plane."""
+    queue, slo = settings.queue, settings.slo
+    return {
+        "full_s": queue.full_s,
+        "ttft_slo_s": slo.ttft_s,
+        "itl_slo_s": slo.itl_s,
+        "hold": queue.hold,
+        "demote_s": queue.demote_s,
+        "guard_s": queue.guard_s,
+        "guard_every_s": queue.guard_every_s,
+        "fifo": queue.discipline == "fifo",
     }

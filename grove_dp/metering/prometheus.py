@@ -28,6 +28,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 
+from grove_dp.metering.routing import RoutingReading, routing_families
 from grove_dp.native.plane import CIRCUITS
 from grove_dp.native.plane import Histogram as FineHistogram
 
@@ -59,6 +60,7 @@ class Reading(NamedTuple):
     histograms: Mapping[str, FineHistogram]
     workers: Sequence[WorkerReading]
     build: Mapping[str, str]
+    routing: RoutingReading | None = None
 
 
 class Ladder(NamedTuple):
@@ -180,6 +182,8 @@ def families(reading: Reading) -> Iterator[Metric]:
         buckets, total_s = classic(reading.histograms[key], ladder)
         yield HistogramMetricFamily(ladder.name, ladder.help, buckets, total_s)
     yield from _workers(reading.workers)
+    if reading.routing is not None:
+        yield from routing_families(reading.routing)
 
 
 def _requests(counters: Mapping[str, Any]) -> Iterator[Metric]:

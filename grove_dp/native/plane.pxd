@@ -1,6 +1,30 @@
-"""What plane.pyx uses of the core: csrc/include/gdp/plane.h, load.h, meter.h."""
+"""What plane.pyx uses of the core: csrc/include/gdp/plane.h, load.h, cost.h, late.h, meter.h."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from grove_dp.native.indexer cimport gdp_indexer
+
+cdef extern from "gdp/cost.h" nogil:
+    ctypedef struct gdp_fit:
+        double theta[3]
+        double error
+        uint64_t n, refused
+    ctypedef struct gdp_rates:
+        gdp_fit prefill, step
+        double output_tokens
+        uint64_t n_output
+    ctypedef struct gdp_weights:
+        double queue, prefill, stall, decode, floor, tie_ratio, tie_s
+        double reload_s[3]
+    void gdp_weights_init(gdp_weights *w)
+    ctypedef struct gdp_terms:
+        uint32_t slot, cached_tokens
+        double queue_s, prefill_s, stall_s, decode_s, memory_s, total
+
+cdef extern from "gdp/late.h" nogil:
+    ctypedef struct gdp_late_rule:
+        double full_s, ttft_slo_s, itl_slo_s, hold, demote_s, guard_s, guard_every_s
+        bint fifo
 
 cdef extern from "gdp/meter.h" nogil:
     enum: GDP_HIST_BUCKETS
@@ -11,19 +35,23 @@ cdef extern from "gdp/meter.h" nogil:
     double gdp_hist_bound(unsigned i)
 
 cdef extern from "gdp/load.h" nogil:
-    enum: GDP_SLOTS_MAX, GDP_ID_MAX
+    enum: GDP_SLOTS_MAX, GDP_ID_MAX, GDP_CLASSES, GDP_SHOWN, GDP_AUDIT_BINS
     ctypedef struct gdp_worker:
         uint32_t slot
         uint32_t max_inflight
         uint64_t key
         uint8_t state
         uint8_t family
-        uint16_t port
+        uint16_t port, class_of
+        int16_t rank
         uint8_t ip[16]
         uint8_t id_len
         uint8_t authority_len
         char id[96]
         char authority[96]
+    ctypedef struct gdp_audit:
+        uint64_t judged, agreed, not_auditable, predicted, realised
+        uint64_t bin[12]
     ctypedef struct gdp_book:
         uint32_t inflight
         uint32_t failures
@@ -37,13 +65,17 @@ cdef extern from "gdp/load.h" nogil:
         uint64_t prompt_tokens
         uint64_t cached_tokens
         uint64_t output_tokens
+        gdp_audit audit[2]
+        double trust, backlog_s, running, waiting, kv_tokens, kv_capacity
     ctypedef struct gdp_circuit_rule:
         uint32_t failures_max
         uint64_t open_ns
         uint64_t max_open_ns
     ctypedef struct gdp_books:
         pass
-    void gdp_book_copy(gdp_books *b, uint32_t slot, gdp_book *out)
+    void gdp_book_copy(gdp_books *b, uint32_t slot, uint64_t now_ns, gdp_book *out)
+    void gdp_book_scraped(gdp_books *b, uint32_t slot, double kv_capacity, double kv_tokens)
+    void gdp_books_rates(gdp_books *b, uint16_t class_of, gdp_rates *out)
     void gdp_book_reset(gdp_books *b, uint32_t slot)
     void gdp_book_close_circuit(gdp_books *b, uint32_t slot)
     uint64_t gdp_hash(const void *data, size_t n, uint64_t seed)
@@ -65,6 +97,11 @@ cdef extern from "gdp/plane.h" nogil:
         uint8_t policy
         bint half_close_allow, expose_headers, inject_usage, records
         char session_header[64]
+        char policy_header[64]
+        gdp_late_rule late
+        bint late_on
+        gdp_weights weights
+        uint32_t predict_s, predict_text_s
     ctypedef struct gdp_counters:
         uint64_t ended[10][64]
         uint64_t status[600]
@@ -72,10 +109,12 @@ cdef extern from "gdp/plane.h" nogil:
         uint64_t prompt_tokens, cached_tokens, output_tokens
         uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued
         uint64_t records_lost, tokens_exact, tokens_declined, tokens_late, tokens_skipped
+        uint64_t placed_by[3]
+        uint64_t demoted
         uint64_t connections, exchanges, waiting, buffered_bytes, upstreams
     ctypedef struct gdp_record:
         uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns
-        int64_t prompt_tokens, cached_tokens, output_tokens
+        int64_t prompt_tokens, cached_tokens, output_tokens, predicted_tokens
         uint64_t request_bytes, answer_bytes
         uint32_t slot, events
         uint16_t status
@@ -89,6 +128,15 @@ cdef extern from "gdp/plane.h" nogil:
         char id[40]
         char model[40]
         char peer[48]
+    ctypedef struct gdp_decision:
+        uint64_t at_ns, waited_ns
+        uint32_t prompt_tokens, blocks, known, n_candidates, tied, n_shown
+        uint8_t policy, basis, attempt
+        gdp_terms shown[4]
+        char id[40]
+        char model[40]
+    size_t gdp_plane_decisions(gdp_plane *p, gdp_decision *out, size_t most)
+    int gdp_plane_attach(gdp_plane *p, gdp_indexer *indexer)
     ctypedef enum gdp_hist_id:
         GDP_HIST_TTFT
     gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models)
@@ -119,7 +167,8 @@ cdef extern from "gdp/plane.h" nogil:
         bint gone
     gdp_job *gdp_plane_take_job(gdp_plane *p, int timeout_ms)
     gdp_job_view gdp_job_look(const gdp_job *j)
-    void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t tokens)
+    void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n,
+                            uint32_t prompt_tokens, uint32_t block_tokens)
     void gdp_plane_close_jobs(gdp_plane *p)
     const char *gdp_reason_name(int r)
     const char *gdp_endpoint_name(int e)

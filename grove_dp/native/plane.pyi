@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-POLICIES: tuple[str, ...]  # index = number in C: round_robin, random, least_load, session
+from grove_dp.native.indexer import Indexer
+
+POLICIES: tuple[str, ...]  # index = number in C: round_robin, random, least_load, session, kv, approx
+BASES: tuple[str, ...]  # what a placement knew of the prompt: nothing, tokens, text
 STATES: tuple[str, ...]  # starting, ready, unhealthy, draining, refusing (unhealthy, and nobody listens)
 CIRCUITS: tuple[str, ...]  # closed, open, half_open
 SLOTS_MAX: int
+CLASSES: int  # of workers, each with rates of its own
 
 class WorkerRow(NamedTuple):
     slot: int
@@ -16,6 +20,8 @@ class WorkerRow(NamedTuple):
     port: int
     state: str  # one of STATES
     max_inflight: int  # 0: no cap
+    class_of: int = 0  # < CLASSES
+    rank: int = -1  # data-parallel rank to ask for; -1: none
 
 class ModelRow(NamedTuple):
     name: str
@@ -38,6 +44,35 @@ class Book(NamedTuple):
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    by_tokens: Audit  # predictions from token ids against what the worker reported
+    by_text: Audit
+    trust: float  # running mean of realised / predicted cached tokens by text
+    backlog_s: float  # predicted seconds of prompts that are placed there and not computed
+    running: float  # requests past their first token
+    waiting: float  # requests before it
+    kv_tokens: float  # tokens pinned by requests
+    kv_capacity: float  # 0: not known
+
+class Audit(NamedTuple):
+    """Cached tokens as predicted against as realised."""
+
+    judged: int  # requests with both numbers
+    agreed: int  # ... that agree exactly
+    not_auditable: int  # requests whose worker did not report
+    predicted: int  # tokens
+    realised: int
+    bins: Sequence[int]  # requests by realised / predicted: 0, tenths up to (0.9, 1), and 1 or more
+
+class Rates(NamedTuple):
+    """What a class of workers does, as learnt: coefficients of cost.h, relative errors, observations."""
+
+    prefill: tuple[float, float, float]
+    prefill_error: float
+    prefill_n: int
+    step: tuple[float, float, float]
+    step_error: float
+    step_n: int
+    output_tokens: float
 
 class Histogram(NamedTuple):
     total: int
@@ -57,8 +92,8 @@ class Job:
     @property
     def gone(self) -> bool:
         """Nobody waits for it any more (client gone, deadline over): decline it without work."""
-    def answer(self, chain: Any, prompt_tokens: int) -> None:
-        """chain: contiguous uint64, the hash of each full block of the prompt, in order."""
+    def answer(self, chain: Any, prompt_tokens: int, block_tokens: int) -> None:
+        """chain: contiguous uint64, name of each whole block (of block_tokens) of the prompt."""
     def decline(self) -> None:
         """The prompt cannot be turned into tokens: the request goes on without."""
 
@@ -70,6 +105,8 @@ class Plane:
     """
 
     def __init__(self, threads: int, seed: int = 0) -> None: ...
+    def attach(self, indexer: Indexer) -> None:
+        """Ask and tell this index about prefixes; before start() or the first step()."""
     def listen(self, ip: str, port: int) -> int:
         """Bind and listen; returns the port. OSError with the reason."""
     def publish(
@@ -98,6 +135,11 @@ class Plane:
     def book(self, slot: int) -> Book: ...
     def reset_book(self, slot: int) -> None:
         """Take the slot for a new worker: all counts to zero."""
+    def scraped(self, slot: int, kv_capacity: float, kv_tokens: float) -> None:
+        """What the worker's metrics say: tokens its cache can hold, tokens pinned; < 0: not said."""
+    def rates(self, class_of: int) -> Rates: ...
+    def decisions(self, most: int) -> list[dict[str, Any]]:
+        """The last placements, the newest first: fields of gdp_decision; shown[0] is the chosen worker."""
     def close_circuit(self, slot: int) -> None:
         """The worker was seen to have restarted: give it requests again at once."""
     def counters(self) -> dict[str, Any]:
@@ -117,8 +159,10 @@ class Plane:
 #   seconds: head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s
 #            upstream_idle_s queue_wait_s no_worker_s tokens_wait_s tokens_wait_64k_s open_s max_open_s
 #   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
-#            tokens_jobs
+#            tokens_jobs predict_s predict_text_s
 #   floats:  budget_ratio budget_burst budget_per_s
-#   str:     policy (one of POLICIES) session_header
-#   bools:   half_close_allow expose_headers inject_usage records
+#   str:     policy (one of POLICIES) session_header policy_header
+#   bools:   half_close_allow expose_headers inject_usage records late_on
+#   dict:    late: a value for each of LATE_KEYS, the fields of gdp_late_rule
 SETTINGS_KEYS: frozenset[str]
+LATE_KEYS: frozenset[str]

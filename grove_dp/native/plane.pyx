@@ -9,36 +9,47 @@ from libc.string cimport memcpy, memset
 
 cimport cython
 
+from grove_dp.native.indexer cimport Indexer
+
 import ipaddress
 import os
 import socket
 from collections import namedtuple
 
-POLICIES = ("round_robin", "random", "least_load", "session")
+POLICIES = ("round_robin", "random", "least_load", "session", "kv", "approx")
+BASES = ("nothing", "tokens", "text")
 STATES = ("starting", "ready", "unhealthy", "draining", "refusing")
 CIRCUITS = ("closed", "open", "half_open")
 HISTOGRAMS = ("ttft", "gap", "duration", "queue", "connect")
 SLOTS_MAX = GDP_SLOTS_MAX
+CLASSES = GDP_CLASSES
 
-WorkerRow = namedtuple("WorkerRow", "slot id authority ip port state max_inflight")
+WorkerRow = namedtuple(
+    "WorkerRow", "slot id authority ip port state max_inflight class_of rank", defaults=(0, -1)
+)
 ModelRow = namedtuple("ModelRow", "name workers body exact", defaults=(False,))
 Book = namedtuple(
     "Book",
     "inflight failures circuit probing open_for_s placed ok failed ejected "
-    "prompt_tokens cached_tokens output_tokens",
+    "prompt_tokens cached_tokens output_tokens "
+    "by_tokens by_text trust backlog_s running waiting kv_tokens kv_capacity",
 )
+Audit = namedtuple("Audit", "judged agreed not_auditable predicted realised bins")
+Rates = namedtuple("Rates", "prefill prefill_error prefill_n step step_error step_n output_tokens")
 Histogram = namedtuple("Histogram", "total sum_s bounds_s counts")
 
 _TIMES = frozenset(
     "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s "
     "upstream_idle_s queue_wait_s no_worker_s tokens_wait_s tokens_wait_64k_s open_s max_open_s".split()
 )
+_LATE = ("full_s", "ttft_slo_s", "itl_slo_s", "hold", "demote_s", "guard_s", "guard_every_s", "fifo")
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
     "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage"
-    " records tokens_jobs".split()
+    " records tokens_jobs policy_header late late_on predict_s predict_text_s".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
+LATE_KEYS = frozenset(_LATE)
 
 cdef uint64_t _now_ns() noexcept nogil:
     cdef timespec t
@@ -77,10 +88,29 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     s.half_close_allow, s.expose_headers = settings["half_close_allow"], settings["expose_headers"]
     s.inject_usage = settings["inject_usage"]
     s.records = settings["records"]
-    cdef bytes header = settings["session_header"].lower().encode()
+    _read_header(settings, "session_header", s.session_header)
+    _read_header(settings, "policy_header", s.policy_header)
+    s.predict_s, s.predict_text_s = settings["predict_s"], settings["predict_text_s"]
+    gdp_weights_init(&s.weights)
+    s.late_on = settings["late_on"]
+    _read_late(settings["late"], &s.late)
+    return 0
+
+
+cdef int _read_header(settings, str key, char *out) except -1:
+    cdef bytes header = settings[key].lower().encode()
     if len(header) > 63:
-        raise ValueError(f"session_header is longer than 63 bytes: {header!r}")
-    memcpy(s.session_header, <const char *> header, len(header))
+        raise ValueError(f"{key} is longer than 63 bytes: {header!r}")
+    memcpy(out, <const char *> header, len(header))
+    return 0
+
+
+cdef int _read_late(rule, gdp_late_rule *r) except -1:
+    if set(rule) != LATE_KEYS:
+        raise ValueError(f"settings['late'] differs from LATE_KEYS by {sorted(set(rule) ^ LATE_KEYS)}")
+    r.full_s, r.ttft_slo_s, r.itl_slo_s = rule["full_s"], rule["ttft_slo_s"], rule["itl_slo_s"]
+    r.hold, r.demote_s, r.guard_s = rule["hold"], rule["demote_s"], rule["guard_s"]
+    r.guard_every_s, r.fifo = rule["guard_every_s"], rule["fifo"]
     return 0
 
 
@@ -94,6 +124,9 @@ cdef int _read_worker(row, gdp_worker *w) except -1:
         raise ValueError(f"slot of {row.id} must be 0..{GDP_SLOTS_MAX - 1}, got {row.slot}")
     memset(w, 0, sizeof(gdp_worker))
     w.slot, w.port, w.max_inflight = row.slot, row.port, row.max_inflight
+    if not 0 <= row.class_of < GDP_CLASSES:
+        raise ValueError(f"class_of of {row.id} must be 0..{GDP_CLASSES - 1}, got {row.class_of}")
+    w.class_of, w.rank = row.class_of, row.rank
     w.state = STATES.index(row.state)
     w.family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     memcpy(w.ip, <const char *> packed, len(packed))
@@ -142,31 +175,34 @@ cdef class Job:
     def gone(self):
         return self._j is NULL or gdp_job_look(self._j).gone
 
-    def answer(self, const uint64_t[::1] chain not None, uint32_t prompt_tokens):
+    def answer(self, const uint64_t[::1] chain not None, uint32_t prompt_tokens, uint32_t block_tokens):
         cdef uint64_t none = 0
-        self._give(&chain[0] if chain.shape[0] else &none, <uint32_t> chain.shape[0], prompt_tokens)
+        self._give(&chain[0] if chain.shape[0] else &none, <uint32_t> chain.shape[0], prompt_tokens,
+                   block_tokens)
 
     def decline(self):
-        self._give(NULL, 0, 0)
+        self._give(NULL, 0, 0, 0)
 
-    cdef _give(self, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens):
+    cdef _give(self, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens, uint32_t block_tokens):
         cdef gdp_job *j = self._j
         if j is NULL:
             raise ValueError("this job was given back already")
         self._j = NULL
         self._plane._jobs_out -= 1
-        gdp_plane_give_job(self._plane._p, j, chain, n, prompt_tokens)
+        gdp_plane_give_job(self._plane._p, j, chain, n, prompt_tokens, block_tokens)
 
     def __dealloc__(self):
         if self._j is not NULL:
             self._plane._jobs_out -= 1
-            gdp_plane_give_job(self._plane._p, self._j, NULL, 0, 0)
+            gdp_plane_give_job(self._plane._p, self._j, NULL, 0, 0, 0)
 
 
+@cython.no_gc_clear  # __dealloc__ needs the indexer
 cdef class Plane:
     """Sockets and threads of the data plane; one control thread owns it."""
 
     cdef gdp_plane *_p
+    cdef Indexer _indexer
     cdef bint _nested
     cdef int _jobs_out, _takers  # guarded by the GIL
 
@@ -181,6 +217,16 @@ cdef class Plane:
     def __dealloc__(self):
         if self._p is not NULL:
             gdp_plane_free(self._p)
+            if self._indexer is not None:
+                self._indexer._planes -= 1
+
+    def attach(self, Indexer indexer not None):
+        if self._indexer is not None:
+            raise ValueError("an indexer is attached already")
+        if gdp_plane_attach(self._open(), indexer.open_()):
+            raise MemoryError("no memory for reading the index")
+        indexer._planes += 1
+        self._indexer = indexer
 
     cdef gdp_plane *_open(self) except NULL:
         if self._p is NULL:
@@ -276,21 +322,54 @@ cdef class Plane:
         if p is not NULL:
             with nogil:
                 gdp_plane_free(p)
+            if self._indexer is not None:
+                self._indexer._planes -= 1
+                self._indexer = None
 
     def book(self, unsigned int slot):
         cdef gdp_book b
         if slot >= GDP_SLOTS_MAX:
             raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
-        gdp_book_copy(gdp_plane_books(self._open()), slot, &b)
         cdef uint64_t now = _now_ns()
+        gdp_book_copy(gdp_plane_books(self._open()), slot, now, &b)
         left = (b.open_until_ns - now) / 1e9 if b.circuit == 1 and b.open_until_ns > now else 0.0
         return Book(b.inflight, b.failures, CIRCUITS[b.circuit], bool(b.probing), left, b.placed, b.ok,
-                    b.failed, b.ejected, b.prompt_tokens, b.cached_tokens, b.output_tokens)
+                    b.failed, b.ejected, b.prompt_tokens, b.cached_tokens, b.output_tokens,
+                    _audit(&b.audit[0]), _audit(&b.audit[1]), b.trust, b.backlog_s, b.running, b.waiting,
+                    b.kv_tokens, b.kv_capacity)
 
     def reset_book(self, unsigned int slot):
         if slot >= GDP_SLOTS_MAX:
             raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
         gdp_book_reset(gdp_plane_books(self._open()), slot)
+
+    def scraped(self, unsigned int slot, double kv_capacity, double kv_tokens):
+        if slot >= GDP_SLOTS_MAX:
+            raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
+        gdp_book_scraped(gdp_plane_books(self._open()), slot, kv_capacity, kv_tokens)
+
+    def rates(self, unsigned int class_of):
+        cdef gdp_rates r
+        if class_of >= GDP_CLASSES:
+            raise ValueError(f"class_of must be 0..{GDP_CLASSES - 1}, got {class_of}")
+        gdp_books_rates(gdp_plane_books(self._open()), <uint16_t> class_of, &r)
+        return Rates(tuple(r.prefill.theta), r.prefill.error, r.prefill.n, tuple(r.step.theta), r.step.error,
+                     r.step.n, r.output_tokens)
+
+    def decisions(self, int most):
+        cdef gdp_plane *p = self._open()
+        cdef gdp_decision *array
+        cdef size_t n, i
+        most = max(1, min(most, 4096))
+        array = <gdp_decision *> calloc(most, sizeof(gdp_decision))
+        if array is NULL:
+            raise MemoryError
+        try:
+            n = gdp_plane_decisions(p, array, most)
+            now = _now_ns()
+            return [_decision(&array[i], now) for i in range(n)]
+        finally:
+            free(array)
 
     def close_circuit(self, unsigned int slot):
         if slot >= GDP_SLOTS_MAX:
@@ -373,6 +452,8 @@ cdef dict _counters(gdp_counters *c):
         "tokens_declined": c.tokens_declined,
         "tokens_late": c.tokens_late,
         "tokens_skipped": c.tokens_skipped,
+        "placed_by": {BASES[i]: c.placed_by[i] for i in range(3)},
+        "demoted": c.demoted,
         "connections": c.connections,
         "exchanges": c.exchanges,
         "waiting": c.waiting,
@@ -385,11 +466,36 @@ cdef dict _record(gdp_record *r):
     return {
         "arrival_ns": r.arrival_ns, "placed_ns": r.placed_ns, "first_ns": r.first_ns, "last_ns": r.last_ns,
         "end_ns": r.end_ns, "prompt_tokens": r.prompt_tokens, "cached_tokens": r.cached_tokens,
-        "output_tokens": r.output_tokens, "request_bytes": r.request_bytes, "answer_bytes": r.answer_bytes,
+        "output_tokens": r.output_tokens, "predicted_tokens": r.predicted_tokens, "request_bytes": r.request_bytes, "answer_bytes": r.answer_bytes,
         "slot": None if r.slot == 0xFFFFFFFF else r.slot, "events": r.events, "status": r.status,
         "reason": gdp_reason_name(r.reason).decode(), "endpoint": gdp_endpoint_name(r.endpoint).decode(),
         "retries": r.retries, "stream": bool(r.stream), "id": r.id.decode("utf-8", "replace"),
         "model": r.model.decode("utf-8", "replace"),
+    }
+
+
+cdef _audit(gdp_audit *a):
+    cdef int i
+    return Audit(a.judged, a.agreed, a.not_auditable, a.predicted, a.realised,
+                 [a.bin[i] for i in range(GDP_AUDIT_BINS)])
+
+
+cdef dict _terms(gdp_terms *t):
+    return {
+        "slot": t.slot, "cached_tokens": t.cached_tokens, "queue_s": t.queue_s, "prefill_s": t.prefill_s,
+        "stall_s": t.stall_s, "decode_s": t.decode_s, "memory_s": t.memory_s, "total": t.total,
+    }
+
+
+cdef dict _decision(gdp_decision *d, uint64_t now_ns):
+    cdef unsigned i
+    shown = [_terms(&d.shown[i]) for i in range(d.n_shown)]
+    return {
+        "id": d.id.decode("utf-8", "replace"), "model": d.model.decode("utf-8", "replace"),
+        "age_s": (now_ns - d.at_ns) / 1e9, "waited_s": d.waited_ns / 1e9, "policy": POLICIES[d.policy],
+        "basis": BASES[d.basis], "attempt": d.attempt, "prompt_tokens": d.prompt_tokens,
+        "blocks": d.blocks, "known_blocks": d.known, "candidates": d.n_candidates, "tied": d.tied,
+        "shown": shown,
     }
 
 

@@ -37,6 +37,7 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
     max_inflight: int | None = None  # None: the setting workers.max_inflight
     draining: bool = False
     models: tuple[str, ...] = ()  # given: never asked for
+    rank: int = -1  # data-parallel rank that this worker is; -1: the endpoint has only one, or chooses itself
 
     @property
     def authority(self) -> str:
@@ -121,6 +122,7 @@ def worker_spec(
     max_inflight: int | None = None,
     draining: bool = False,
     models: Sequence[str] = (),
+    rank: int = -1,
 ) -> WorkerSpec:
     """Read a worker's URL; InvalidWorker names the URL and what to write instead."""
     found = _URL.fullmatch(url)
@@ -137,11 +139,14 @@ def worker_spec(
         max_inflight=max_inflight,
         draining=draining,
         models=tuple(models),
+        rank=rank,
     )
     if id is None:
         spec = msgspec.structs.replace(spec, id=spec.authority)
     elif not _ID.fullmatch(id) or "/" in id:
         raise InvalidWorker(f"worker {url!r}: id {id!r} must be printable ASCII without spaces or slashes")
+    if rank > 0:
+        spec = msgspec.structs.replace(spec, id=f"{spec.id}~{rank}")
     if len(spec.id) > ID_MAX or len(spec.authority) > ID_MAX:
         raise InvalidWorker(f"worker {url!r}: its id is longer than {ID_MAX} bytes; give it a shorter one")
     if max_inflight is not None and max_inflight < 0:

@@ -19,14 +19,15 @@ A model is known while any registered worker has had it: when all of its workers
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
 from grove_dp.errors import ClientFault, GroveError
-from grove_dp.native.plane import ModelRow, WorkerRow
+from grove_dp.native.plane import CLASSES, ModelRow, WorkerRow
+from grove_dp.routing.models import base_of, same_models
 from grove_dp.routing.specs import Source, WorkerSpec
 
 __all__ = [
@@ -78,6 +79,7 @@ class Worker(Struct, eq=False):
     draining: bool = False
     leaving: bool = False
     models: dict[str, bytes] = {}
+    block_size: int | None = None  # of its KV cache, as its metrics tell
 
     @property
     def id(self) -> str:
@@ -124,6 +126,7 @@ class Registry:
         self._taken: list[int] = []
         self._first_seen: dict[str, int] = {}  # model -> place in GET /v1/models
         self._models_seen = 0
+        self._classes: dict[str, int] = {}  # base model -> class of workers that learn rates together
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(list(self._workers.values()))
@@ -264,7 +267,7 @@ class Registry:
 
     def models_seen(self, worker: Worker, models: Mapping[str, bytes]) -> bool:
         """What the worker's /v1/models lists: id -> object verbatim. True when that is news."""
-        if worker.spec.models or worker.models == models:
+        if worker.spec.models or same_models(worker.models, models):
             return False
         self._say_models(worker, models)
         return True
@@ -277,8 +280,9 @@ class Registry:
 
     # ------------------------------------------------------------ what is published
 
-    def table(self, max_inflight: int) -> Table:
-        """Rows for the plane; *max_inflight* is the cap of workers that bring none."""
+    def table(self, max_inflight: int, exact: Collection[str] = ()) -> Table:
+        """Rows for the plane; *max_inflight* is the cap of workers that bring none, *exact* names the models
+        whose requests wait for their tokens."""
         placed = [worker for worker in self if worker.address is not None]
         index = {worker.slot: i for i, worker in enumerate(placed)}
         bodies: dict[str, bytes] = {}
@@ -292,14 +296,19 @@ class Registry:
         self._first_seen = {name: place for name, place in self._first_seen.items() if name in bodies}
         names = sorted(bodies, key=self._first_seen.__getitem__)
         return Table(
-            workers=[_row(worker, max_inflight) for worker in placed],
-            models=[ModelRow(name, serving[name], bodies[name]) for name in names],
+            workers=[_row(worker, max_inflight, self._class_of(worker)) for worker in placed],
+            models=[ModelRow(name, serving[name], bodies[name], name in exact) for name in names],
             models_body=_models_body([bodies[name] for name in names]),
             ready=sum(worker.state == "ready" and bool(worker.models) for worker in placed),
         )
 
+    def _class_of(self, worker: Worker) -> int:
+        """Workers of one base model are taken to be alike; beyond CLASSES models share."""
+        base = base_of(worker.models)
+        return 0 if base is None else self._classes.setdefault(base, len(self._classes) % CLASSES)
 
-def _row(worker: Worker, max_inflight: int) -> WorkerRow:
+
+def _row(worker: Worker, max_inflight: int, class_of: int) -> WorkerRow:
     spec = worker.spec
     assert worker.address is not None
     return WorkerRow(
@@ -310,6 +319,8 @@ def _row(worker: Worker, max_inflight: int) -> WorkerRow:
         port=spec.port,
         state="refusing" if worker.refuses else worker.state,
         max_inflight=worker.cap(max_inflight),
+        class_of=class_of,
+        rank=spec.rank,
     )
 
 

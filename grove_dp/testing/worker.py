@@ -204,6 +204,9 @@ class ScriptedWorker:
         if request.method == "GET" and path in ("/version", "/metrics", "/load"):
             peer.writer.write(json_answer(b'{"version":"0.32.0"}'))
             return True
+        if request.method == "GET" and path == "/kv_event_sources":
+            peer.writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return True
         call = Call(request, peer)
         steps = self.answers.popleft() if self.answers else self.default
         self.calls.append(call)

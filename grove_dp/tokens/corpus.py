@@ -17,7 +17,7 @@ I'M SHOUTING. they're, you've, he'S, DON'T, o'clock, rock'n'roll. 3.14159, 1,234
 Zażółć gęślą jaźń. Straße, naïve façade, Ærøskøbing, Đà Nẵng, İstanbul ıIiİ, ﬁ ﬂ ﬃ
 ligatures, ½ ² ³ ① Ⅳ ℃ ﷺ."""
 _CODE = """def f(x: int, *, y=None) -> dict[str, "Any"]:
-\treturn {**x, 'k': [i for i in range(10) if i % 2 == 0]}  # TODO\r\n
+\treturn {**x, 'k': [i for i in range(10) if i % 2 == 0]}  # to do\r\n
 \t\tif (a&&b||!c) { printf("%5.2f\\n", *p++); }   /* ok */ #include <stdio.h>
 SELECT COUNT(*) FROM t WHERE a<>'x' AND b>=1;\n\n\n    <div class="a-b_c">&nbsp;</div>
 {"a":[1,2,{"b":null}],"c":"\\u00e9"}

@@ -43,6 +43,6 @@ def test_schema_describes_every_setting(capsys):
     assert main(["config", "schema"]) == 0
     told = json.loads(capsys.readouterr().out)["$defs"]
     for field in fields().values():
-        entry = told[field.section.capitalize()]["properties"][field.name]
+        entry = told[field.section.title().replace("_", "")]["properties"][field.name]
         assert entry["description"] == field.description
         assert entry["x-reloadable"] is field.live

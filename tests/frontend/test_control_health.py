@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from grove_dp.clock import SystemClock
+from grove_dp.frontend.asking import Asker
 from grove_dp.frontend.health import Prober, read_models
 from grove_dp.routing.specs import worker_spec
 from grove_dp.routing.workers import Registry
@@ -26,8 +27,15 @@ class Probed:
         self.closed = []
         self._news = asyncio.Event()
         settings = Settings(health=health)
+        self.asker = Asker()
         self.prober = Prober(
-            self.registry, lambda: settings, self._news.set, self.closed.append, SystemClock(), Random(7)
+            self.registry,
+            lambda: settings,
+            self.asker,
+            self._news.set,
+            self.closed.append,
+            SystemClock(),
+            Random(7),
         )
 
     def add(self, url, **more):
@@ -45,13 +53,14 @@ class Probed:
 @asynccontextmanager
 async def probing(health=QUICK):
     probed = Probed(health)
-    task = asyncio.create_task(probed.prober.run())
-    await asyncio.sleep(0)
-    try:
-        yield probed
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    async with probed.asker:
+        task = asyncio.create_task(probed.prober.run())
+        await asyncio.sleep(0)
+        try:
+            yield probed
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def test_a_worker_is_ready_with_its_models_after_one_round_trip():

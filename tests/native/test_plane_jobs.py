@@ -68,7 +68,7 @@ async def test_a_job_tells_what_was_asked_and_its_answer_lets_the_request_go_on(
 
     def work(job: Job) -> None:
         seen.append((job.endpoint, job.model, job.body, job.gone))
-        job.answer(np.array([1, 2], dtype=np.uint64), 40)
+        job.answer(np.array([1, 2], dtype=np.uint64), 40, 16)
 
     async with opened() as (plane, client):
         with token_thread(plane, work):
@@ -101,13 +101,13 @@ async def test_a_job_is_given_back_once():
 
     def work(job: Job) -> None:
         job.decline()
-        for again in (job.decline, lambda: job.answer(np.zeros(0, dtype=np.uint64), 1)):
+        for again in (job.decline, lambda: job.answer(np.zeros(0, dtype=np.uint64), 1, 16)):
             try:
                 again()
             except ValueError as error:
                 refusals.append(error)
         with pytest.raises((ValueError, TypeError)):
-            job.answer([1, 2], 2)
+            job.answer([1, 2], 2, 16)
 
     async with opened() as (plane, client):
         with token_thread(plane, work):

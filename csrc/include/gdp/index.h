@@ -116,7 +116,7 @@ int64_t gdp_index_store(gdp_index *index, uint32_t slot, unsigned medium, uint64
 int64_t gdp_index_predict(gdp_index *index, uint32_t slot, const uint64_t *chain, size_t n, uint32_t now_s,
                           uint32_t expires_s);
 
-/* `slot` does not hold `block` on `medium` any more. 1: it did, 0: it did not. */
+/* `slot` does not hold `block` on `medium` any more. 1: it did, 0: it did not. From the GPU: nor is it predicted there. */
 int gdp_index_remove(gdp_index *index, uint32_t slot, unsigned medium, uint64_t block);
 
 /* `slot` holds nothing any more, on any medium. Lookups see it at once and the slot may be used again at once, for the

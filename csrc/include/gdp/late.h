@@ -49,6 +49,7 @@ bool gdp_late_open(const gdp_late_rule *r, double backlog_s, uint32_t inflight, 
 typedef struct gdp_late gdp_late;
 
 gdp_late *gdp_late_new(uint32_t room); /* NULL when out of memory */
+gdp_late *gdp_late_grow(gdp_late *q, uint32_t room); /* the same with more room, elsewhere; NULL: no memory, q stays */
 void gdp_late_free(gdp_late *q);
 
 /* deadline_s: when its first token is due. work_s: predicted seconds of its uncached prompt. GDP_BAD: the ticket is out of

@@ -16,6 +16,7 @@
 #ifndef GDP_PLANE_H
 #define GDP_PLANE_H
 
+#include "gdp/indexer.h"
 #include "gdp/load.h"
 #include "gdp/meter.h"
 
@@ -37,6 +38,11 @@ typedef struct {
     uint8_t policy;
     bool half_close_allow, expose_headers, inject_usage, records;
     char session_header[64]; /* lower case */
+    char policy_header[64];  /* lower case; a request may choose its policy by it; empty: it may not */
+    gdp_late_rule late;      /* when a worker is full, and who goes first then */
+    bool late_on;            /* false: only max_inflight makes a worker full */
+    gdp_weights weights;
+    uint32_t predict_s, predict_text_s; /* how long a placement lets us expect its blocks there; 0: not at all */
 } gdp_settings;
 
 /* A table is built by control, then published and never changed. All return 0 or GDP_NOMEM/GDP_BAD. */
@@ -58,12 +64,15 @@ int gdp_plane_fd(gdp_plane *p);                     /* nested: thread 0's epoll 
 int gdp_plane_wait_ms(gdp_plane *p);                /* nested: call step within this time */
 void gdp_plane_step(gdp_plane *p);                  /* nested: handle what is ready, do not block */
 gdp_books *gdp_plane_books(gdp_plane *p);
+/* The index to ask and to tell, before the first start or step; it outlives the plane. 0 or GDP_NOMEM. */
+int gdp_plane_attach(gdp_plane *p, gdp_indexer *indexer);
+const char *gdp_policy_name(uint8_t policy);
 
 typedef enum {
     GDP_ASK_CLOSE_LISTENERS = 1, /* stop accepting; answers say Connection: close; idle connections close */
     GDP_ASK_CUT = 2,             /* end everything in flight with a well-formed error */
     GDP_ASK_EXIT = 4             /* threads return */
-} gdp_ask;
+} gdp_plane_asks;
 void gdp_plane_ask(gdp_plane *p, uint32_t asks);
 void gdp_plane_free(gdp_plane *p); /* asks EXIT, joins, closes everything */
 
@@ -80,9 +89,10 @@ typedef struct {
 /* The oldest job, NULL after timeout_ms or when jobs are closed. From any thread. */
 gdp_job *gdp_plane_take_job(gdp_plane *p, int timeout_ms);
 gdp_job_view gdp_job_look(const gdp_job *j);
-/* Every job that was taken must be given back, once. chain: hash of each full block of the prompt (copied), NULL: the
+/* Every job that was taken must be given back, once. chain: name of each whole block of the prompt (copied), NULL: the
  * prompt could not be turned into tokens. */
-void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens);
+void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens,
+                        uint32_t block_tokens);
 void gdp_plane_close_jobs(gdp_plane *p); /* wakes all that wait in take; before gdp_plane_free, join them */
 
 /* ---- what can be read --------------------------------------------------------------------------------------- */
@@ -119,6 +129,8 @@ typedef struct {
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued, records_lost;
     uint64_t tokens_exact, tokens_declined, tokens_late, tokens_skipped; /* how the token step ended */
+    uint64_t placed_by[3]; /* gdp_basis: placements by what was known of the prompt */
+    uint64_t demoted;      /* requests that could not meet their deadline any more, or made way for others */
     /* gauges */
     uint64_t connections, exchanges, waiting, buffered_bytes, upstreams;
 } gdp_counters;
@@ -130,7 +142,7 @@ void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out);
 /* The measured life of a request. Times: CLOCK_MONOTONIC ns, 0 = did not happen. */
 typedef struct {
     uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns;
-    int64_t prompt_tokens, cached_tokens, output_tokens; /* -1 unknown */
+    int64_t prompt_tokens, cached_tokens, output_tokens, predicted_tokens; /* -1 unknown; predicted: cached ones */
     uint64_t request_bytes, answer_bytes;
     uint32_t slot;   /* last worker, UINT32_MAX none */
     uint32_t events;
@@ -141,6 +153,20 @@ typedef struct {
 } gdp_record;
 /* Move up to max finished records to out (only kept when settings.records). One reader. Returns the count. */
 size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t max);
+
+/* A placement, with what decided it. */
+typedef enum { GDP_BY_NOTHING, GDP_BY_TOKENS, GDP_BY_TEXT } gdp_basis;
+typedef struct {
+    uint64_t at_ns, waited_ns; /* CLOCK_MONOTONIC; since it arrived */
+    uint32_t prompt_tokens, blocks, known; /* known: leading blocks that any worker holds */
+    uint32_t n_candidates, tied, n_shown;
+    uint8_t policy, basis, attempt;
+    gdp_terms shown[GDP_SHOWN]; /* the chosen worker's, then those of the cheapest others */
+    char id[40];
+    char model[40];
+} gdp_decision;
+/* Up to max of the last placements, the newest first; one that is written at this moment is left out. */
+size_t gdp_plane_decisions(gdp_plane *p, gdp_decision *out, size_t max);
 
 /* What is in flight now. */
 typedef struct {

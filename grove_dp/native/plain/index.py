@@ -45,6 +45,10 @@ class Index:
         return len(names)
 
     def remove(self, slot: int, blocks: Iterable[int], *, medium: int = 0) -> int:
+        blocks = list(blocks)
+        if medium == 0:  # who says that it forgot a block does not have it because we sent it there
+            for name in blocks:
+                self._dropped(slot, name, _PREDICTED)
         return sum(self._dropped(slot, name, medium) for name in blocks)
 
     def clear(self, slot: int) -> None:

@@ -1,0 +1,28 @@
+/* books.h -- what load.c keeps and choose.c chooses by. Private to csrc/route. */
+#ifndef GDP_BOOKS_H
+#define GDP_BOOKS_H
+
+#include <pthread.h>
+
+#include "gdp/load.h"
+
+struct gdp_books {
+    pthread_mutex_t lock;
+    uint64_t random;  /* xorshift state */
+    uint64_t turn;    /* round robin */
+    uint32_t n_open;  /* circuits not closed: lets gdp_next_probe answer at once */
+    gdp_tally *tally;
+    gdp_weights usual;
+    gdp_rates rates[GDP_CLASSES];
+    double bytes_per_token[GDP_CLASSES]; /* of prompts as they stand in requests, running mean */
+    gdp_book book[GDP_SLOTS_MAX];
+    uint32_t scratch[GDP_SLOTS_MAX];  /* slots of the choices, in their order */
+    uint32_t trusted[GDP_SLOTS_MAX];  /* reach of text as far as it is believed */
+};
+
+static inline double seconds_of(uint64_t ns) { return (double)ns * 1e-9; }
+
+/* May this worker get a request now, as far as its circuit goes? One whose pause is over becomes half open here. */
+bool circuit_lets_through(gdp_book *k, uint64_t now_ns);
+
+#endif
