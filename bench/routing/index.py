@@ -41,7 +41,8 @@ def build() -> None:
     """Compiles the program where a source is newer."""
     sources = [
         Path(__file__).parent / "c" / "index.c",
-        *sorted((ROOT / "csrc/route").glob("index*.c")),
+        ROOT / "csrc/route/index.c",
+        *sorted((ROOT / "csrc/route").glob("index_*.c")),
         ROOT / "csrc/route/epoch.c",
         ROOT / "csrc/base/alloc.c",
     ]
