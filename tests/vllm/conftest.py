@@ -1,11 +1,13 @@
 """Real vLLM workers on CPU: set up once outside the tree's history, started and killed as the tests wish."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ from grove_dp.testing.http import RawClient
 HERE = Path(__file__).parent
 RIG = Path(os.environ.get("GROVE_DP_VLLM_RIG", HERE.parent.parent / ".cache" / "vllm"))
 START_S = 200.0
+MODEL_LEN, BLOCKS = 1024, 96  # one of these nobody can use: 95 of 32 tokens, three conversations or so
+KV_FLAGS = ("--max-model-len", str(MODEL_LEN), "--num-gpu-blocks-override", str(BLOCKS))
+KV_FLAGS += (
+    "--enable-auto-tool-choice",
+    "--tool-call-parser",
+    "hermes",
+    "--enable-lora",
+    "--max-lora-rank",
+    "8",
+)
 
 
 class VllmWorker:
@@ -46,7 +58,7 @@ class VllmWorker:
         """Start with these flags; `healthy` tells when it can be used."""
         self.flags = flags
         command = ["bash", str(HERE / "rig/start.sh"), str(RIG), str(self.folder), str(self.port), *flags]
-        environment = {**os.environ, "CORE": str(self._core)}
+        environment = {**os.environ, "CORE": str(self._core), "VLLM_HOST_IP": "127.0.0.1"}
         self._starter = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
 
     async def ensure(self, *flags: str) -> None:
@@ -126,13 +138,24 @@ def rig() -> Path:
     return RIG
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[VllmWorker]]:
-    """Two workers, started side by side."""
-    workers = [VllmWorker(tmp_path_factory.mktemp(f"vllm-{core}"), core) for core in (0, 1)]
+@pytest.fixture(scope="module")
+def adapter(rig: Path) -> Path:
+    """A LoRA adapter for the rig's model."""
+    folder = rig / "lora"
+    if not (folder / "adapter_config.json").exists():
+        script = str(HERE / "rig/make_tiny_lora.py")
+        subprocess.run([rig / "venv/bin/python", script, str(folder)], check=True)
+    return folder
+
+
+@asynccontextmanager
+async def _running(
+    workers: list[VllmWorker], flags: Sequence[tuple[str, ...]]
+) -> AsyncIterator[list[VllmWorker]]:
+    """All of them started side by side, healthy, and ended."""
     try:
-        for worker in workers:
-            worker.start()
+        for worker, own in zip(workers, flags, strict=True):
+            worker.start(*own)
         await asyncio.gather(*(worker.ready() for worker in workers))
         yield workers
     finally:
@@ -140,11 +163,43 @@ async def workers(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
             await worker.end()
 
 
+def _two(folders: pytest.TempPathFactory) -> list[VllmWorker]:
+    return [VllmWorker(folders.mktemp(f"vllm-{core}"), core) for core in (0, 1)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers(rig: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[VllmWorker]]:
+    """Two workers."""
+    async with _running(_two(tmp_path_factory), [(), ()]) as workers:
+        yield workers
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kv_workers(
+    rig: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[list[VllmWorker]]:
+    """Two workers with small caches that tell of them: the first by TCP on ports that it chooses anew in each
+    life, the second by socket files, `events` and `replay` in its folder."""
+    workers = _two(tmp_path_factory)
+    by_file = workers[1].folder
+    endpoints = [("tcp://*:0", "tcp://*:0"), (f"ipc://{by_file}/events", f"ipc://{by_file}/replay")]
+    common = (*KV_FLAGS, "--lora-modules", f"tiny-lora={adapter}")
+    flags = [(*common, "--kv-events-config", _kv_events(*ends)) for ends in endpoints]
+    async with _running(workers, flags):
+        yield workers
+
+
+def _kv_events(endpoint: str, replay: str) -> str:
+    told = {"enable_kv_cache_events": True, "publisher": "zmq", "topic": "kv"}
+    return json.dumps(told | {"endpoint": endpoint, "replay_endpoint": replay})
+
+
 @pytest.fixture(scope="module")
-def figures() -> Iterator[list[results.Row]]:
-    """Rows of bench/results/vllm.json, written when the module ends."""
+def figures(request: pytest.FixtureRequest) -> Iterator[list[results.Row]]:
+    """Rows of bench/results/<vllm or vllm_kv>.json, written when the module ends."""
     rows: list[results.Row] = []
     yield rows
     if rows:
-        path = results.write(results.new("make test-vllm", rows), "vllm")
+        name = request.path.stem.removeprefix("test_")
+        path = results.write(results.new("make test-vllm", rows), name)
         print(f"\n{results.table_text(rows)}\nwritten to {path}")
