@@ -1,8 +1,22 @@
 """grove_dp: an autoscaling, KV-aware routing data plane for LLM inference.
 
-The command is `grove-dp`; the parts and who may import whom are checked by `make check`.
+The command is `grove-dp`; the parts and who may import whom are checked by `make check`. Two of them serve
+without the rest: `grove_dp.PrefixIndex` (who holds which prefix) and `grove_dp.Router` (where to place a
+prompt), loaded when they are first asked for.
 """
 
-__all__ = ["__version__"]
+from typing import Any
+
+__all__ = ["PrefixIndex", "Router", "__version__"]
 
 __version__ = "0.1.0"
+
+_AT = {"PrefixIndex": "grove_dp.routing.index", "Router": "grove_dp.routing.router"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _AT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_AT[name]), name)

@@ -21,24 +21,31 @@ static bool was_tried(const gdp_wish *wish, uint32_t slot) {
     return false;
 }
 
+/* CLOSED: not one more. LADEN: it would bear one more, after more than full_s of work. */
+typedef enum { CLOSED, LADEN, OPEN } door;
+
 /* By late.h, within the bounds that load.h gives. */
-static bool is_full(const gdp_books *b, const gdp_worker *w, const gdp_wish *wish, double now_s) {
+static door door_of(const gdp_books *b, const gdp_worker *w, const gdp_wish *wish, double now_s) {
     const gdp_late_rule *rule = wish->late;
     const gdp_book *k = &b->book[w->slot];
-    if (w->max_inflight && k->inflight >= w->max_inflight) return true;
-    if (!rule || !k->inflight) return false;
+    if (w->max_inflight && k->inflight >= w->max_inflight) return CLOSED;
+    if (!rule || !k->inflight) return OPEN;
     const gdp_tally *t = b->tally;
     const gdp_rates *r = &b->rates[w->class_of];
     double backlog = 0, step = 0, prompt = wish->ask.prompt_tokens;
     if (r->prefill.n >= LEARNT) backlog = gdp_tally_backlog_s(t, &b->usual, w->slot, now_s);
     if (r->step.n >= LEARNT && gdp_step_s(r, 1, prompt) <= rule->hold * rule->itl_slo_s)
         step = gdp_step_s(r, t->running[w->slot] + t->waiting[w->slot] + 1, t->context[w->slot] + prompt);
-    return !gdp_late_open(rule, backlog, k->inflight, w->max_inflight, step);
+    if (gdp_late_open(rule, backlog, k->inflight, w->max_inflight, step)) return OPEN;
+    return gdp_late_bears(rule, k->inflight, w->max_inflight, step) ? LADEN : CLOSED;
 }
 
-/* Candidates that may be used now and have room. Kept on the stack: GDP_SLOTS_MAX words. */
+/* Candidates that may be used now and have room. Kept on the stack: GDP_SLOTS_MAX words.
+ *
+ * While any is open, the cost may choose a laden one, too: a prompt may be better off behind half a second of work than
+ * computed anew (bench/quality: 98.5 % of promises kept instead of 98.0). Other policies do not know that price. */
 typedef struct {
-    uint32_t n;
+    uint32_t n, n_open;
     bool any_usable; /* some were usable but full */
     uint32_t index[GDP_SLOTS_MAX];
 } choices;
@@ -46,7 +53,8 @@ typedef struct {
 static void gather(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n, const gdp_wish *wish,
                    uint64_t now_ns, choices *c) {
     double now_s = seconds_of(now_ns);
-    c->n = 0;
+    bool by_cost = wish->policy == GDP_KV || wish->policy == GDP_APPROX;
+    c->n = c->n_open = 0;
     c->any_usable = false;
     for (uint32_t i = 0; i < n; i++) {
         const gdp_worker *w = &workers[candidates[i]];
@@ -55,10 +63,13 @@ static void gather(gdp_books *b, const gdp_worker *workers, const uint32_t *cand
         c->any_usable = true;
         b->tally->class_of[w->slot] = w->class_of;
         b->tally->key[w->slot] = w->key;
-        if (is_full(b, w, wish, now_s)) continue;
+        door d = door_of(b, w, wish, now_s);
+        if (d == CLOSED || (d == LADEN && !by_cost)) continue;
+        c->n_open += d == OPEN;
         b->scratch[c->n] = w->slot;
         c->index[c->n++] = candidates[i];
     }
+    if (!c->n_open) c->n = 0;
 }
 
 /* ---- which one ---------------------------------------------------------------------------------------------------- */
@@ -230,4 +241,14 @@ gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *c
     book(b, slot, wish, &ask, now_s, out);
     pthread_mutex_unlock(&b->lock);
     return GDP_PLACED;
+}
+
+gdp_terms gdp_books_terms(gdp_books *b, const gdp_worker *worker, const gdp_wish *wish, uint64_t now_ns) {
+    gdp_terms terms;
+    pthread_mutex_lock(&b->lock);
+    b->tally->class_of[worker->slot] = worker->class_of;
+    gdp_ask ask = completed(b, wish, worker);
+    gdp_cost_terms(b->tally, b->rates, wish->weights ? wish->weights : &b->usual, &ask, worker->slot, seconds_of(now_ns), &terms);
+    pthread_mutex_unlock(&b->lock);
+    return terms;
 }

@@ -1,4 +1,4 @@
-"""`grove-dp demo`: simulated workers, the real frontend, a recorded trace, one worker killed on the way."""
+"""`grove-dp demo`: simulated workers, the real frontend, conversations placed two ways, one worker killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="see it all work on this machine",
-        description="Simulated vLLM workers, the frontend, the first minutes of the Mooncake conversation "
-        "trace; one worker is killed on the way.",
+        description="Simulated vLLM workers and the frontend. The same conversations are placed by round robin "
+        "and by what the workers hold in their KV caches; then one worker is killed on the way.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -37,17 +38,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--stay", action="store_true", help="keep everything up after the replay, until Ctrl-C"
     )
     parser.add_argument(
-        "--minutes", type=float, default=4.0, metavar="M", help="of the trace (10 are shipped); default 4"
+        "--seconds", type=float, default=18.0, metavar="S", help="of each of the three acts; default 18"
     )
     parser.add_argument(
-        "--speed", type=float, default=5.0, metavar="X", help="X times as fast as recorded; default 5"
+        "--workers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="simulated workers; the load grows with them; default 4",
     )
-    parser.add_argument("--workers", type=int, default=4, metavar="N", help="simulated workers; default 4")
     parser.add_argument(
         "--port", type=int, default=8000, help="of the frontend; another when taken; default 8000"
     )
     parser.add_argument("--admin-port", type=int, default=9090, help="of its admin API; default 9090")
     parser.add_argument("--no-live", action="store_true", help="plain lines even on a terminal")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparison")
     parser.add_argument("--direct", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -58,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     from grove_dp.errors import ConfigurationError
 
-    if not (args.minutes > 0 and args.speed > 0 and args.workers > 0):
-        raise ConfigurationError("--minutes, --speed and --workers: expected numbers above 0")
+    if not (args.seconds > 0 and args.workers > 0):
+        raise ConfigurationError("--seconds, --workers: expected numbers above 0")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_interruptible(args))
 
@@ -78,28 +83,24 @@ async def _interruptible(args: argparse.Namespace) -> int:
 
 async def _demo(args: argparse.Namespace) -> int:
     from grove_dp.clock import SystemClock
+    from grove_dp.sim.conversations import Conversations
     from grove_dp.sim.demo import Demo, DemoPlan
-    from grove_dp.sim.world import World, WorldPlan
+    from grove_dp.sim.world import WorldPlan
 
     live = sys.stdout.isatty() and not args.no_live
-    clock = SystemClock()
     say = _say if not live else lambda _line: None
-    plan = WorldPlan(
-        workers=args.workers,
-        worker_speed=2 * args.speed,
-        port=args.port,
-        admin_port=args.admin_port,
-        direct=args.direct,
-    )
-    _say(f"starting {args.workers} simulated workers and the frontend …")
-    async with World(plan, clock=clock, announce=_say) as world:
-        demo = Demo(world, DemoPlan(args.minutes, args.speed), clock=clock, announce=say)
-        _say(f"frontend on {world.url}, admin on http://127.0.0.1:{world.admin_port}; replaying")
+    worlds = WorldPlan(workers=args.workers, port=args.port, admin_port=args.admin_port, direct=args.direct)
+    plan = DemoPlan(args.seconds, conversations=Conversations(rate=4.0 * args.workers))
+    if args.direct:
+        plan = DemoPlan(args.seconds, compared=())
+    async with Demo(worlds, plan, clock=SystemClock(), announce=say) as demo:
         try:
             await (_watched(demo) if live else _told(demo))
         finally:
-            _say("\n".join(demo.summary()))
-        code = 1 if demo.report.failed else 0
+            _say("\n".join(["", *demo.summary()]))
+        if args.plot is not None:
+            _draw(demo, args.plot)
+        code = 1 if demo.failed else 0
         if args.stay:
             _say(f"\nstill up; try:\n{demo.curl()}\nCtrl-C ends it")
             with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a stay ends, not a failure
@@ -107,6 +108,13 @@ async def _demo(args: argparse.Namespace) -> int:
             return code
         _say(f"\nto try it by hand, run `grove-dp demo --stay` and then\n{demo.curl()}")
     return code
+
+
+def _draw(demo: Demo, path: Path) -> None:
+    from grove_dp.sim.plot import plot_acts
+
+    plot_acts(demo.acts[:-1], path)
+    _say(f"\ndrawn: {path}")
 
 
 def _say(text: str) -> None:

@@ -466,7 +466,8 @@ cdef dict _record(gdp_record *r):
     return {
         "arrival_ns": r.arrival_ns, "placed_ns": r.placed_ns, "first_ns": r.first_ns, "last_ns": r.last_ns,
         "end_ns": r.end_ns, "prompt_tokens": r.prompt_tokens, "cached_tokens": r.cached_tokens,
-        "output_tokens": r.output_tokens, "predicted_tokens": r.predicted_tokens, "request_bytes": r.request_bytes, "answer_bytes": r.answer_bytes,
+        "output_tokens": r.output_tokens, "predicted_tokens": r.predicted_tokens,
+        "request_bytes": r.request_bytes, "answer_bytes": r.answer_bytes,
         "slot": None if r.slot == 0xFFFFFFFF else r.slot, "events": r.events, "status": r.status,
         "reason": gdp_reason_name(r.reason).decode(), "endpoint": gdp_endpoint_name(r.endpoint).decode(),
         "retries": r.retries, "stream": bool(r.stream), "id": r.id.decode("utf-8", "replace"),

@@ -1,116 +1,160 @@
-"""The demo's story: a trace is replayed, a worker dies by kill -9, comes back, and nobody's request fails.
+"""The demo's story in three acts: the same conversations under two policies, then a worker dies by kill -9.
 
-    0 %           35 %                65 %              100 %
-    replay ───────┼─ kill -9 worker 2 ─┼─ start it again ─┤ summary
+    round_robin   ├ stretch 1 of the trace ┤  fresh workers and frontend
+    kv            ├ stretch 1 of the trace ┤  fresh workers and frontend
+    kv            ├ stretch 2 ─ kill -9 worker 2 ─ start it again ┤  in the world of the second act
 
-What can be promised: a request that has not had a byte is placed again elsewhere. What cannot: a stream
-that was half told by the dead worker. Those end with a well-formed error and are counted by themselves, as
-cut.
+What can be promised of a death: a request that has not had a byte is placed again elsewhere. What cannot: a
+stream that was half told by the dead worker. Those end with a well-formed error and are counted by themselves,
+as cut. The death has an act of its own, so that the comparison is of placing alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from grove_dp.sim.acts import Act, table
 from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
+from grove_dp.sim.conversations import BLOCK_TOKENS, Conversations
 from grove_dp.sim.prompts import TEMPLATE_TOKENS, Prompts
 from grove_dp.sim.replay import Ask, Replay, served_model
-from grove_dp.sim.report import Report
-from grove_dp.sim.trace import Window, open_trace
+from grove_dp.sim.trace import Window
+from grove_dp.sim.world import World, WorldPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from grove_dp.clock import Clock
-    from grove_dp.sim.world import WorkerState, World
+    from grove_dp.sim.world import WorkerState
 
-__all__ = ["SHIPPED_TRACE", "Demo", "DemoPlan"]
+__all__ = ["Demo", "DemoPlan"]
 
-SHIPPED_TRACE = Path(__file__).with_name("traces") / "mooncake_conversation_10min.jsonl.xz"
 _VICTIM = 1
 _WATCH_S = 0.5
 
 
 class DemoPlan(msgspec.Struct, frozen=True):
-    """How much of the trace, how fast, and when the worker dies and returns, as shares of the whole."""
+    """How long an act is, which policies are compared, and when the worker dies and returns, as shares."""
 
-    minutes: float = 4.0
-    speed: float = 5.0
-    kill_at: float = 0.35
-    restart_at: float = 0.65
-    limit: int | None = None
-    trace: Path = SHIPPED_TRACE
-
-    @property
-    def length_s(self) -> float:
-        """Seconds on the wall until the last request goes out."""
-        return self.minutes * 60 / self.speed
+    act_s: float = 18.0
+    compared: tuple[str, ...] = ("round_robin", "kv")
+    conversations: Conversations = Conversations()
+    kill_at: float = 0.25
+    restart_at: float = 0.5
 
 
 class Demo:
-    """Plays the story in a world; `report`, `states` and `events` may be looked at while it runs."""
+    """Plays the story; `act`, `world`, `states` and `events` may be looked at while it does.
+
+    The last world stays up until the `async with` ends.
+    """
 
     def __init__(
-        self, world: World, plan: DemoPlan, *, clock: Clock, announce: Callable[[str], None]
+        self, worlds: WorldPlan, plan: DemoPlan, *, clock: Clock, announce: Callable[[str], None]
     ) -> None:
-        self.world = world
         self.plan = plan
-        self.report = Report()
+        self.world: World | None = None
         self.states: dict[str, WorkerState] = {}
         self.events: deque[tuple[float, str]] = deque(maxlen=200)
         self.model = ""
+        self.acts = [Act(policy, 0.0, plan.act_s) for policy in plan.compared]
+        self.acts.append(Act(worlds.policy, plan.act_s, plan.act_s))
+        self.act = self.acts[0]
+        self._worlds = worlds
         self._clock = clock
         self._announce = announce
-        self._begun = clock.now()
+        self._up = AsyncExitStack()
+        self._begun = self._act_begun = clock.now()
+        self._trace = plan.conversations.requests(2 * plan.act_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._up.aclose()
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the replay began."""
-        return self._clock.now() - self._begun
+        """Seconds since the act began."""
+        return self._clock.now() - self._act_begun
+
+    @property
+    def failed(self) -> int:
+        """Requests that failed, in all acts; those that were cut by a death are none of them."""
+        return sum(act.report.failed for act in self.acts)
 
     async def run(self) -> None:
         """The whole story; returns when the last answer is in."""
-        client = LoadClient(
-            Endpoint.of(self.world.url), clock=self._clock, gaps=self.report.gaps, timeout_s=120.0
-        )
+        *compared, last = self.acts
+        for act in compared:
+            world = await self._fresh_world(act)
+            before = await world.placements()
+            await self._play(world, act)
+            act.placements = (await world.placements()).since(before)
+        if self.world is None or self.act.policy != last.policy:
+            await self._fresh_world(last)
+        assert self.world is not None
+        await self._play(self.world, last, self._misfortune(self.world))
+
+    async def _fresh_world(self, act: Act) -> World:
+        """New processes under the act's policy; returns when the frontend knows all that it is going to."""
+        await self._up.aclose()
+        self.states.clear()
+        self.act, self._act_begun = act, self._clock.now()
+        self._tell(f"starting {self._worlds.workers} workers and the frontend, policy {act.policy}")
+        plan = msgspec.structs.replace(self._worlds, policy=act.policy)
+        self.world = world = World(plan, clock=self._clock, announce=self._announce)
+        await self._up.enter_async_context(world)
+        client = LoadClient(Endpoint.of(world.url), clock=self._clock, timeout_s=10.0)
         try:
             self.model = await served_model(client)
-            replay = Replay(
-                client,
-                open_trace(
-                    self.plan.trace, window=Window(0.0, self.plan.minutes * 60, self.plan.limit), evenly=True
-                ),
-                ask=Ask(self.model),
-                prompts=Prompts(template_tokens=TEMPLATE_TOKENS),
-                clock=self._clock,
-                report=self.report,
-                speed=self.plan.speed,
-            )
-            await self._play(replay)
         finally:
             client.close()
+        if not await world.settled(self.model):
+            self._tell("the frontend does not know all caches, or no tokens; going on with what it knows")
+        return world
 
-    async def _play(self, replay: Replay) -> None:
-        self._begun = self._clock.now()
-        watching = asyncio.ensure_future(self._watch())
-        misfortune = asyncio.ensure_future(self._misfortune())
+    # -- one act -----------------------------------------------------------------------------------------
+
+    async def _play(
+        self, world: World, act: Act, meanwhile: Coroutine[None, None, None] | None = None
+    ) -> None:
+        """Replay the act's stretch of the trace, with something else going on *meanwhile*."""
+        client = LoadClient(Endpoint.of(world.url), clock=self._clock, gaps=act.report.gaps, timeout_s=120.0)
+        replay = Replay(
+            client,
+            Window(act.begins_s, act.for_s).cut(self._trace),
+            ask=Ask(self.model),
+            prompts=Prompts(block_tokens=BLOCK_TOKENS, template_tokens=TEMPLATE_TOKENS),
+            clock=self._clock,
+            report=act.report,
+        )
+        self.act, self._act_begun = act, self._clock.now()
+        self._tell(f"policy {act.policy}, on {world.url}: replaying {act.for_s:g} s of conversations")
+        beside = [asyncio.ensure_future(self._watch(world))]
+        if meanwhile is not None:
+            beside.append(asyncio.ensure_future(meanwhile))
         try:
             await replay.run()
-            await misfortune
-            await self._look()
+            await asyncio.gather(*beside[1:])
+            await self._look(world)
+            act.took_s = self.elapsed_s
         finally:
-            for task in (watching, misfortune):
+            client.close()
+            for task in beside:
                 task.cancel()
-            await asyncio.gather(watching, misfortune, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _misfortune(self) -> None:
+    async def _misfortune(self, world: World) -> None:
         """One worker is killed on the way and started again."""
-        world = self.world
         place = min(_VICTIM, len(world.workers) - 1)
         await self._until(self.plan.kill_at)
         self._tell(f"kill -9 {world.workers[place].pid} ({world.worker_id(place)})")
@@ -121,17 +165,17 @@ class Demo:
         self._tell(f"{world.worker_id(place)} answers again, pid {world.workers[place].pid}")
 
     async def _until(self, share: float) -> None:
-        await self._clock.sleep(max(0.0, share * self.plan.length_s - self.elapsed_s))
+        await self._clock.sleep(max(0.0, share * self.plan.act_s - self.elapsed_s))
 
-    async def _watch(self) -> None:
+    async def _watch(self, world: World) -> None:
         while True:
-            await self._look()
+            await self._look(world)
             await self._clock.sleep(_WATCH_S)
 
-    async def _look(self) -> None:
+    async def _look(self, world: World) -> None:
         """Ask the frontend for its workers; what has changed is an event."""
         try:
-            found = await self.world.states()
+            found = await world.states()
         except Unreachable as silent:
             self._tell(f"admin port: {silent}")
             return
@@ -140,45 +184,64 @@ class Demo:
             if before is not None and before.state != worker.state:
                 why = f" ({worker.reason})" if worker.reason else ""
                 self._tell(f"the frontend sees {worker.id}: {before.state} → {worker.state}{why}")
+            if before is not None and before.feed != worker.feed:
+                self._tell(f"the frontend hears its cache, {worker.id}: {before.feed} → {worker.feed}")
             self.states[worker.id] = worker
 
     def _tell(self, event: str) -> None:
-        self.events.append((self.elapsed_s, event))
-        self._announce(f"{self.elapsed_s:5.1f} s  {event}")
+        at_s = self._clock.now() - self._begun
+        self.events.append((at_s, event))
+        self._announce(f"{at_s:5.1f} s  {event}")
 
     # -- the end -----------------------------------------------------------------------------------------
 
     def summary(self) -> list[str]:
-        """What happened, in a few lines; honest about streams that were cut."""
-        report = self.report
-        ended = f"{report.ok} answered, {report.failed} failed"
-        if report.cut:
-            ended += f", {report.cut} cut mid-stream"
-        lines = [f"{report.sent} requests in {self.elapsed_s:.0f} s: {ended}"]
-        if report.cut:
+        """What happened, in a few lines; honest about streams that were cut, and about acts not played."""
+        *compared, last = self.acts
+        lines = []
+        played = [act for act in compared if act.took_s]
+        if played:
             lines.append(
-                f"  cut: half told ({report.cut}) when the worker died; each ended with a well-formed error"
+                f"the same {played[0].report.sent} requests on {self._worlds.workers} fresh workers, each "
+                f"with a cache of {self._worlds.cache_tokens:,} tokens:"
             )
-        lines += [f"  {count} × {reason}" for reason, count in report.reasons.most_common()]
-        for name, times in (
-            ("first token", report.ttft),
-            ("per token", report.tpot),
-            ("whole answer", report.e2e),
-        ):
-            shares = "   ".join(f"p{at * 100:.0f} {times.at(at) * 1e3:7,.1f} ms" for at in (0.5, 0.95, 0.99))
-            lines.append(f"  {name:13} {shares}")
-        span = max(self.elapsed_s, 1e-9)
-        cached = report.cached_tokens / max(report.prompt_tokens, 1)
-        lines.append(
-            f"  {report.prompt_tokens / span:,.0f} prompt tokens/s ({cached:.0%} from prefix caches), "
-            f"{report.output_tokens / span:,.0f} output tokens/s"
-        )
-        return lines + [f"  warning: {warning}" for warning in report.warnings()]
+            lines += ["", *table(played), ""]
+        lines += _death(last) if last.report.sent else []
+        warnings = {warning for act in self.acts for warning in act.report.warnings()}
+        return lines + [f"  warning: {warning}" for warning in sorted(warnings)]
 
     def curl(self) -> str:
         """A line to paste."""
+        assert self.world is not None
         body = (
             f'{{"model":"{self.model}","stream":true,"max_tokens":32,'
             '"messages":[{"role":"user","content":"Hello"}]}'
         )
         return f"curl -N {self.world.url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+
+
+def _death(act: Act) -> list[str]:
+    """The last act in a few lines."""
+    report = act.report
+    ended = f"{report.ok} answered, {report.failed} failed"
+    if report.cut:
+        ended += f", {report.cut} cut mid-stream"
+    lines = [f"then {report.sent} requests while a worker was killed and came back: {ended}"]
+    if report.cut:
+        lines.append(
+            f"  cut: half told ({report.cut}) when the worker died; each ended with a well-formed error"
+        )
+    lines += [f"  {count} × {reason}" for reason, count in report.reasons.most_common()]
+    for name, times in (
+        ("first token", report.ttft),
+        ("per token", report.tpot),
+        ("whole answer", report.e2e),
+    ):
+        shares = "   ".join(f"p{at * 100:.0f} {times.at(at) * 1e3:7,.1f} ms" for at in (0.5, 0.95, 0.99))
+        lines.append(f"  {name:13} {shares}")
+    span = max(act.took_s, 1e-9)
+    lines.append(
+        f"  {report.prompt_tokens / span:,.0f} prompt tokens/s ({report.hit_rate:.0%} from prefix caches), "
+        f"{report.output_tokens / span:,.0f} output tokens/s"
+    )
+    return lines

@@ -32,10 +32,11 @@ LATE_S = 0.05  # a client later than this at its p99 has bent the trace
 class Slot:
     """What happened in one stretch of the timeline."""
 
-    __slots__ = ("cut", "failed", "ok", "output_tokens", "sent", "ttft")
+    __slots__ = ("cached_tokens", "cut", "failed", "ok", "output_tokens", "prompt_tokens", "sent", "ttft")
 
     def __init__(self) -> None:
-        self.sent = self.ok = self.cut = self.failed = self.output_tokens = 0
+        self.sent = self.ok = self.cut = self.failed = 0
+        self.prompt_tokens = self.cached_tokens = self.output_tokens = 0
         self.ttft = Distribution()
 
     def merge(self, other: Slot) -> None:
@@ -44,6 +45,8 @@ class Slot:
         self.ok += other.ok
         self.cut += other.cut
         self.failed += other.failed
+        self.prompt_tokens += other.prompt_tokens
+        self.cached_tokens += other.cached_tokens
         self.output_tokens += other.output_tokens
         self.ttft.merge(other.ttft)
 
@@ -79,6 +82,11 @@ class Report:
         """Sent and not ended."""
         return self.sent - self.ok - self.cut - self.failed - self.interrupted
 
+    @property
+    def hit_rate(self) -> float:
+        """Prompt tokens that the workers found in their caches, as a share of all that were answered."""
+        return self.cached_tokens / max(self.prompt_tokens, 1)
+
     def record_sent(self, at_s: float, late_s: float) -> None:
         """A request goes out, *late_s* after its time."""
         self.sent += 1
@@ -103,11 +111,10 @@ class Report:
         self.e2e.add(outcome.e2e_s)
         if outcome.tpot_s is not None:
             self.tpot.add(outcome.tpot_s)
-        for part in (self, share):
+        for part in (self, share, slot):
             part.prompt_tokens += outcome.prompt_tokens
             part.cached_tokens += outcome.cached_tokens
             part.output_tokens += outcome.output_tokens
-        slot.output_tokens += outcome.output_tokens
         if outcome.ttft_s is not None:
             for times in (self.ttft, share.ttft, slot.ttft):
                 times.add(outcome.ttft_s)

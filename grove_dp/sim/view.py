@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from grove_dp.sim.acts import table
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from grove_dp.sim.demo import Demo
+    from grove_dp.sim.report import Report
 
 __all__ = ["Rates", "line", "screen"]
 
@@ -21,11 +24,16 @@ class Rates:
 
     def __init__(self, looks: int = 8) -> None:
         self._seen: deque[tuple[float, dict[str, tuple[int, int]]]] = deque(maxlen=looks)
+        self._of: Report | None = None
 
     def look(self, demo: Demo) -> dict[str, tuple[float, float]]:
-        """Note the counts now; the difference to the oldest look, per second."""
-        counts = {name: (share.ok, share.output_tokens) for name, share in demo.report.workers.items()}
-        counts[""] = (demo.report.ok, demo.report.output_tokens)
+        """Note the counts now; the difference to the oldest look of this act, per second."""
+        report = demo.act.report
+        if report is not self._of:
+            self._of = report
+            self._seen.clear()
+        counts = {name: (share.ok, share.output_tokens) for name, share in report.workers.items()}
+        counts[""] = (report.ok, report.output_tokens)
         self._seen.append((demo.elapsed_s, counts))
         begun, before = self._seen[0]
         span = max(demo.elapsed_s - begun, 1e-9)
@@ -37,12 +45,12 @@ class Rates:
 
 def line(demo: Demo, rates: Rates) -> str:
     """The state in one line, for logs and pipes."""
-    report, (answers, tokens) = demo.report, rates.look(demo)[""]
+    report, (answers, tokens) = demo.act.report, rates.look(demo)[""]
     states = " ".join(f"{state.id.rpartition(':')[2]}={state.state}" for state in demo.states.values())
     return (
-        f"{demo.elapsed_s:5.1f} s  {report.sent} sent, {report.in_flight} in flight, {report.ok} ok, "
+        f"{demo.act.policy} {demo.elapsed_s:4.1f} s  {report.sent} sent, {report.in_flight} in flight, {report.ok} ok, "
         f"{report.failed} failed, {report.cut} cut; {answers:.1f} answers/s, {tokens:,.0f} tokens/s, "
-        f"ttft p50 {report.ttft.at(0.5) * 1e3:.0f} ms p99 {report.ttft.at(0.99) * 1e3:.0f} ms; {states}"
+        f"{report.hit_rate:.0%} cached, ttft p50 {report.ttft.at(0.5) * 1e3:.0f} ms p99 {report.ttft.at(0.99) * 1e3:.0f} ms; {states}"
     )
 
 
@@ -53,9 +61,9 @@ def screen(demo: Demo, rates: Rates) -> RenderableType:
     from rich.text import Text
 
     seen = rates.look(demo)
-    report = demo.report
+    report = demo.act.report
     total = Text.assemble(
-        f"{demo.elapsed_s:5.1f} s of {demo.plan.length_s:.0f} s   ",
+        f"{demo.elapsed_s:5.1f} s of {demo.act.for_s:.0f} s   ",
         (f"{report.sent}", "bold"),
         f" sent  {report.in_flight} in flight  ",
         (f"{report.ok} ok", "green"),
@@ -66,30 +74,45 @@ def screen(demo: Demo, rates: Rates) -> RenderableType:
         f"   {seen[''][0]:.1f} answers/s  {seen[''][1]:,.0f} tokens/s",
     )
     told = [Text(f"{at_s:5.1f} s  {event}") for at_s, event in list(demo.events)[-_EVENTS:]]
+    place = demo.acts.index(demo.act) + 1
+    title = f"grove-dp demo · act {place} of {len(demo.acts)} · policy {demo.act.policy} · {demo.model}"
     return Group(
-        Panel(_table(demo, seen), title=f"grove-dp demo · {demo.world.url} · {demo.model}", padding=(0, 1)),
+        Panel(_workers(demo, seen), title=title, padding=(0, 1)),
         Panel(total, title="requests", padding=(0, 1)),
+        *_compared(demo),
         Panel(Group(*told) if told else Text("…"), title="events", padding=(0, 1)),
     )
 
 
-def _table(demo: Demo, seen: dict[str, tuple[float, float]]) -> RenderableType:
+def _compared(demo: Demo) -> list[RenderableType]:
+    """The acts that are played, beside each other."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    played = [act for act in demo.acts[:-1] if act.took_s]
+    if not played:
+        return []
+    return [Panel(Text("\n".join(table(played))), title="the same requests", padding=(0, 0))]
+
+
+def _workers(demo: Demo, seen: dict[str, tuple[float, float]]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(expand=True, box=None)
-    table.add_column("worker", no_wrap=True)
-    for name in ("pid", "state", "in flight", "answers/s", "tokens/s", "cached", "ttft p50", "p99"):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    for place, child in enumerate(demo.world.workers):
+    rows = Table(expand=True, box=None)
+    rows.add_column("worker", no_wrap=True)
+    for name in ("pid", "state", "cache", "in flight", "answers/s", "tokens/s", "cached", "ttft p50", "p99"):
+        rows.add_column(name, justify="left" if name in ("state", "cache") else "right", no_wrap=True)
+    for place, child in enumerate(demo.world.workers if demo.world is not None else ()):
         worker = demo.world.worker_id(place)
-        state, share = demo.states.get(worker), demo.report.workers.get(worker)
+        state, share = demo.states.get(worker), demo.act.report.workers.get(worker)
         answers, tokens = seen.get(worker, (0.0, 0.0))
         name = state.state if state is not None else "?"
-        table.add_row(
+        rows.add_row(
             worker,
             str(child.pid) if child.alive else "–",
             Text(name, _COLOURS.get(name, "yellow")),
+            state.feed if state is not None else "?",
             str(state.inflight) if state is not None else "–",
             f"{answers:.1f}",
             f"{tokens:,.0f}",
@@ -98,4 +121,4 @@ def _table(demo: Demo, seen: dict[str, tuple[float, float]]) -> RenderableType:
             else "–",
             *(f"{share.ttft.at(at) * 1e3:,.0f} ms" if share is not None else "–" for at in (0.5, 0.99)),
         )
-    return table
+    return rows

@@ -3,12 +3,15 @@
     replay ──HTTP──► grove-dp serve ──HTTP──► worker-sim 1..N      all on 127.0.0.1, all ended with the world
                           └ admin port: states, in flight
 
-`async with World(...)` yields only when everything answers; a port that is taken is replaced, and said.
+`async with World(...)` yields only when everything answers; a port that is taken is replaced, and said. Then
+`settled` waits until the frontend hears every worker's cache and, where the policy wants them, knows the tokens
+of prompts: a replay before that would measure how the frontend gets there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 import tempfile
@@ -26,19 +29,47 @@ if TYPE_CHECKING:
 
     from grove_dp.clock import Clock
 
-__all__ = ["WorkerState", "World", "WorldPlan"]
+__all__ = ["Placements", "WorkerState", "World", "WorldPlan"]
+
+_PLACED = re.compile(rb'^grove_dp_placements_total\{basis="(\w+)"\} (\S+)$', re.MULTILINE)
+_HELLO = b'{"model":"%s","max_tokens":1,"messages":[{"role":"user","content":"Are you there?"}]}'
 
 
 class WorldPlan(msgspec.Struct, frozen=True):
-    """What to start; a port of 0 is any free one. `direct` leaves the frontend out: worker 1 is asked."""
+    """What to start; a port of 0 is any free one. `direct` leaves the frontend out: worker 1 is asked.
+
+    The workers: Llama 8B at a third of an H100's speed, each with a cache of 2,000 blocks of 16 tokens.
+    """
 
     workers: int = 4
-    worker_speed: float = 1.0
+    worker_speed: float = 0.35
+    cache_blocks: int = 2000
+    policy: str = "kv"
     port: int = 8000
     admin_port: int = 9090
     worker_port: int = 8101
     direct: bool = False
     ready_s: float = 60.0
+    settle_s: float = 20.0
+
+    @property
+    def cache_tokens(self) -> int:
+        """What one worker can cache."""
+        return self.cache_blocks * 16
+
+
+class _Events(msgspec.Struct):
+    state: str = ""
+
+
+class _Predictions(msgspec.Struct):
+    judged: int = 0
+    exact: int = 0
+
+
+class _Cache(msgspec.Struct):
+    events: _Events = msgspec.field(default_factory=_Events)
+    predictions: _Predictions = msgspec.field(default_factory=_Predictions)
 
 
 class WorkerState(msgspec.Struct):
@@ -49,10 +80,34 @@ class WorkerState(msgspec.Struct):
     reason: str | None = None
     circuit: str = ""
     inflight: int = 0
+    kv: _Cache = msgspec.field(default_factory=_Cache)
+
+    @property
+    def feed(self) -> str:
+        """How well the frontend hears its cache: `live` when it knows all of it."""
+        return self.kv.events.state
 
 
 class _States(msgspec.Struct):
     workers: list[WorkerState]
+
+
+class Placements(msgspec.Struct, frozen=True):
+    """How requests were placed, and how many predictions of cached tokens came true to the token."""
+
+    by_tokens: int = 0
+    by_text: int = 0
+    judged: int = 0
+    exact: int = 0
+
+    def since(self, before: Placements) -> Placements:
+        """What was added after *before*."""
+        return Placements(
+            self.by_tokens - before.by_tokens,
+            self.by_text - before.by_text,
+            self.judged - before.judged,
+            self.exact - before.exact,
+        )
 
 
 class World:
@@ -91,7 +146,9 @@ class World:
     def _worker(self, place: int, port: int) -> Child:
         name = f"worker {place + 1}"
         flags = (
-            f"--port {port} --seed {place} --speed {self._plan.worker_speed} --enable-prompt-tokens-details"
+            f"--port {port} --seed {place} --speed {self._plan.worker_speed} --enable-prompt-tokens-details "
+            f"--num-gpu-blocks {self._plan.cache_blocks} --max-model-len 16384 "
+            "--kv-events-endpoint tcp://127.0.0.1:0 --kv-replay-endpoint tcp://127.0.0.1:0"
         )
         return Child(name, _command("worker-sim", flags), self._log(name))
 
@@ -99,7 +156,8 @@ class World:
         urls = ",".join(f"http://127.0.0.1:{port}" for port in self.worker_ports)
         flags = (
             f"--http.port {self.port} --admin.port {self.admin_port} --workers.urls {urls} "
-            "--routing.expose_headers --health.interval_s 0.5 --drain.grace_s 1"
+            f"--routing.policy {self._plan.policy} --routing.expose_headers --health.interval_s 0.5 "
+            "--drain.delay_s 0 --drain.grace_s 1"
         )
         return Child("frontend", _command("serve", flags), self._log("frontend"))
 
@@ -172,6 +230,45 @@ class World:
                 for place, child in enumerate(self.workers)
             ]
         return msgspec.json.decode(await self._admin.get("/workers"), type=_States).workers
+
+    # -- what the frontend knows --------------------------------------------------------------------------
+
+    async def settled(self, model: str) -> bool:
+        """Wait until caches are heard and, with policy kv, tokens known; False when that took too long."""
+        if self.frontend is None:
+            return True
+        asker = LoadClient(Endpoint.of(self.url), clock=self._clock, timeout_s=5.0)
+        try:
+            async with asyncio.timeout(self._plan.settle_s):
+                while not await self._knows(asker, model):
+                    await self._clock.sleep(0.2)
+        except TimeoutError:
+            return False
+        finally:
+            asker.close()
+        return True
+
+    async def _knows(self, asker: LoadClient, model: str) -> bool:
+        if any(worker.feed != "live" for worker in await self.states()):
+            return False
+        if self._plan.policy != "kv":
+            return True
+        await asker.post("/v1/chat/completions", _HELLO % model.encode())
+        return (await self.placements()).by_tokens > 0
+
+    async def placements(self) -> Placements:
+        """Counts since the frontend began."""
+        if self.frontend is None:
+            return Placements()
+        page = await self._admin.get("/metrics")
+        placed = {basis: int(float(count)) for basis, count in _PLACED.findall(page)}
+        told = [worker.kv.predictions for worker in await self.states()]
+        return Placements(
+            placed.get(b"tokens", 0),
+            placed.get(b"text", 0),
+            sum(one.judged for one in told),
+            sum(one.exact for one in told),
+        )
 
 
 def _command(role: str, flags: str) -> list[str]:

@@ -153,6 +153,9 @@ typedef struct {
 gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n,
                       const gdp_wish *wish, uint64_t now_ns, gdp_placement *out);
 
+/* What it would cost now on one worker, whoever would be chosen; nothing is booked. */
+gdp_terms gdp_books_terms(gdp_books *b, const gdp_worker *worker, const gdp_wish *wish, uint64_t now_ns);
+
 /* Its first token came (a stream's). */
 void gdp_begin(gdp_books *b, gdp_booking *booking, uint64_t now_ns);
 
