@@ -36,7 +36,10 @@ __all__ = [
     "Tokens",
     "Usage",
     "Workers",
+    "read_class",
 ]
+
+CLASSES_MAX = 8
 
 
 def _field(description: str, *, live: bool = False, unit: str | None = None, **bounds: Any) -> Meta:
@@ -227,6 +230,16 @@ class Slo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, _seconds("time to first token, on top of the prompt's own computing time", ge=0.001)
     ] = 2.0
     itl_s: Annotated[float, _seconds("mean time between tokens", ge=0.001)] = 0.060
+    class_header: Annotated[
+        str | None, _text("header that names a request's class; unset: all are of the one above", live=True)
+    ] = None
+    classes: Annotated[
+        tuple[str, ...],
+        _text(
+            "classes with promises of their own, at most 8: NAME=TTFT_S/ITL_S, such as batch=30/0.2",
+            live=True,
+        ),
+    ] = ()
 
 
 class Health(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -444,15 +457,40 @@ def _urls_are_worker_urls(s: Settings) -> tuple[str, str] | None:
     )
 
 
-def _policy_header_is_a_header(s: Settings) -> tuple[str, str] | None:
-    name = s.routing.policy_header
-    if name is None or re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]{1,63}", name):
+def read_class(told: str) -> tuple[str, float, float]:
+    """Name, seconds to the first token and between tokens of `NAME=TTFT_S/ITL_S`. ValueError."""
+    found = re.fullmatch(r"([!-<>-~]{1,64})=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", told)
+    if found is None or not (float(found[2]) > 0 and float(found[3]) > 0):
+        raise ValueError(f"{told!r} is not NAME=TTFT_S/ITL_S, such as batch=30/0.2")
+    return found[1], float(found[2]), float(found[3])
+
+
+def _classes_are_classes(s: Settings) -> tuple[str, str] | None:
+    if len(s.slo.classes) > CLASSES_MAX:
+        return "slo.classes", f"there may be {CLASSES_MAX}, got {len(s.slo.classes)}"
+    try:
+        for told in s.slo.classes:
+            read_class(told)
+    except ValueError as error:
+        return "slo.classes", str(error)
+    return None
+
+
+def _is_header(name: str | None) -> bool:
+    return name is None or re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]{1,63}", name) is not None
+
+
+def _chosen_headers_are_headers(s: Settings) -> tuple[str, str] | None:
+    named = {"routing.policy_header": s.routing.policy_header, "slo.class_header": s.slo.class_header}
+    wrong = next((path for path, name in named.items() if not _is_header(name)), None)
+    if wrong is None:
         return None
-    return "routing.policy_header", f"{name!r} is no header's name in small letters, such as x-policy"
+    return wrong, f"{named[wrong]!r} is no header's name in small letters, such as x-policy"
 
 
 RULES: tuple[Rule, ...] = (
-    _policy_header_is_a_header,
+    _chosen_headers_are_headers,
+    _classes_are_classes,
     _hold_ends_before_first_token,
     _total_covers_first_token,
     _circuit_opens_no_longer_than_its_maximum,

@@ -23,7 +23,8 @@ uint64_t gdp_case_openai_splice(const char *body, size_t len, uint32_t rounds); 
 uint64_t gdp_case_openai_usage(const char *json, size_t len, uint32_t rounds);
 uint64_t gdp_case_sse_next(const char *event, size_t len, uint32_t rounds);
 
-/* Choose, book and settle among `workers` ready ones. policy: a gdp_policy. */
+/* Choose, book and settle among `workers` ready ones; KV and APPROX with what each of them holds of the prompt, the rules
+ * of the queue, and the first token on the way. policy: a gdp_policy. */
 uint64_t gdp_case_place_settle(uint32_t policy, uint32_t workers, uint32_t rounds);
 
 #endif

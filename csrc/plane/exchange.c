@@ -59,6 +59,19 @@ static const gdp_header *named(const gdp_request *r, const char *bytes, const ch
     return NULL;
 }
 
+static void note_class(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r) {
+    const gdp_settings *s = l->set;
+    const gdp_header *h = named(r, bytes, s->class_header);
+    uint64_t name = h ? gdp_hash(bytes + h->value.off, h->value.len, 0) : 0;
+    x->ttft_s = s->late.ttft_slo_s;
+    x->itl_s = s->late.itl_slo_s;
+    for (uint32_t i = 0; h && i < s->n_classes; i++) {
+        if (s->classes[i].name != name) continue;
+        x->ttft_s = s->classes[i].ttft_s;
+        x->itl_s = s->classes[i].itl_s;
+    }
+}
+
 /* The headers that say how to choose a worker. A policy that does not exist is no policy. */
 static void note_wishes(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_request *r) {
     const gdp_settings *s = l->set;
@@ -71,6 +84,7 @@ static void note_wishes(gdp_loop *l, gdp_exchange *x, const char *bytes, const g
         x->session = gdp_hash(bytes + h->value.off, h->value.len, 0);
         x->has_session = true;
     }
+    note_class(l, x, bytes, r);
     x->exposes = s->expose_headers || named(r, bytes, "x-grove-expose");
 }
 

@@ -164,6 +164,7 @@ struct gdp_exchange {
     gdp_exchange *q_prev, *q_next; /* in the queue */
     uint32_t lane, ticket;         /* where it waits for a worker with room; GDP_NO_TICKET: it does not */
     double deadline_s, work_s;     /* its first token is due; seconds of its uncached prompt */
+    double ttft_s, itl_s;          /* promised to its class */
     bool queued, no_worker, reconnected;
     uint8_t last_failure; /* gdp_reason of the last attempt, GDP_R_OK: none */
     uint64_t park_until, parked_at, try_at, no_worker_since;
@@ -270,6 +271,7 @@ struct gdp_loop {
     bool q_all;             /* look at those without a worker too, though their time has not come */
     _Atomic uint32_t pump;   /* a booking was freed: look at the queue */
     uint64_t probe_at;       /* when to look at the queue though nothing was freed */
+    gdp_late_rule rule;      /* of the request that is being placed */
     gdp_lane *lanes;
     uint32_t n_lanes;
     gdp_index_reader *reader;       /* NULL: nobody tells what the workers hold */

@@ -121,10 +121,13 @@ static gdp_placing choose(gdp_loop *l, const gdp_exchange *x, const gdp_wish *wi
 
 static gdp_wish wish_of(gdp_loop *l, const gdp_exchange *x, double deadline_s) {
     const gdp_settings *s = l->set;
+    l->rule = s->late;
+    l->rule.ttft_slo_s = x->ttft_s;
+    l->rule.itl_slo_s = x->itl_s;
     gdp_wish wish = {
         .policy = x->policy, .has_session = x->has_session, .session = x->session, .stream = x->stream && generates(x),
         .n_tried = x->n_tried, .sticky = place_sticky(l, x->sticky_id), .bytes = x->prompt.len,
-        .late = s->late_on && generates(x) ? &s->late : NULL, .weights = &s->weights, .deadline_s = deadline_s,
+        .late = s->late_on && generates(x) ? &l->rule : NULL, .weights = &s->weights, .deadline_s = deadline_s,
         .ask = {.prompt_tokens = x->prompt_tokens, .salt = gdp_hash(x->id, x->id_len, 0),
                 .block_tokens = x->block_tokens,
                 .output_tokens = generates(x) ? x->max_tokens < 0 ? 1e9 : (double)x->max_tokens : 0},

@@ -75,7 +75,7 @@ static int lane_join(gdp_loop *l, gdp_exchange *x) {
     uint32_t ticket = 0;
     if (gdp_late_waiting(lane->late) >= lane->room && lane_grow(lane) < 0) return GDP_NOMEM;
     while (lane->who[ticket]) ticket++; /* PERF: as many as wait; free ones are near the front */
-    if (!x->deadline_s) x->deadline_s = (double)x->arrival * 1e-9 + l->set->late.ttft_slo_s + x->work_s;
+    if (!x->deadline_s) x->deadline_s = (double)x->arrival * 1e-9 + x->ttft_s + x->work_s;
     gdp_late_push(lane->late, ticket, (double)x->arrival * 1e-9, x->deadline_s, x->work_s);
     lane->who[ticket] = x;
     x->lane = (uint32_t)(lane - l->lanes);

@@ -244,6 +244,37 @@ static void requests_wait_for_room_and_all_are_served(void) {
     scene_close(&s);
 }
 
+/* Its class says by when: one of `batch` is not late where one of no class is. */
+static void a_class_has_promises_of_its_own(void) {
+    gdp_case(__func__);
+    static const char ASK[] = "POST /v1/chat/completions HTTP/1.1\r\nhost: f\r\nx-class: %s\r\ncontent-type: application/json\r\n"
+                              "content-length: 27\r\n\r\n{\"model\":\"m\",\"messages\":[]}";
+    scene s = {0};
+    scene_defaults(&s);
+    s.set.late_on = true;
+    strcpy(s.set.class_header, "x-class");
+    s.set.n_classes = 1;
+    s.set.classes[0] = (gdp_slo){gdp_hash("batch", 5, 0), 30, 0.5};
+    open_kv(&s, GDP_KV, false);
+    static const char *const CLASSES[] = {"batch", "other"};
+    for (int i = 0; i < 2; i++) {
+        char request[256];
+        int n = snprintf(request, sizeof request, ASK, CLASSES[i]);
+        peer c = scene_ask(&s, request, (size_t)n), w = {.fd = -1};
+        for (int k = 0; k < 2000 && w.fd < 0; k++) {
+            scene_turn(&s);
+            if (!scene_has_worker(&s, 0, &w)) scene_has_worker(&s, 1, &w);
+        }
+        const gdp_exchange *x = scene_loop(&s)->conns->x;
+        CHECK(x && x->ttft_s == (i ? 2 : 30) && x->itl_s == (i ? 0.060 : 0.5));
+        scene_hear(&s, &w, "messages");
+        scene_say(&s, &w, OK_JSON);
+        scene_hear(&s, &c, "done");
+        peer_end(&c), peer_end(&w);
+    }
+    scene_close(&s);
+}
+
 void gdp_test_plane_kv(void)
 {
     the_worker_that_holds_the_prefix_is_chosen();
@@ -255,5 +286,6 @@ void gdp_test_plane_kv(void)
     what_was_decided_is_told_when_asked();
     what_was_predicted_is_compared_with_what_came_true();
     requests_wait_for_room_and_all_are_served();
+    a_class_has_promises_of_its_own();
     gdp_case(NULL);
 }

@@ -2,8 +2,9 @@
 
 One task per worker that has an address and a model. It gives the worker's slot to the index under the
 worker's base model, asks where it publishes (GET /kv_event_sources, or the settings' template for workers
-that cannot say), subscribes, and asks again now and then: a worker that restarts may publish elsewhere. A
-worker that publishes nothing is placed by what we sent it (by text), which `GET /workers` tells as "silent".
+that cannot say), subscribes, and asks again now and then, and as soon as its feed changes: a worker that
+restarts may publish elsewhere. Until it is asked, what it held in its former life would still be believed.
+A worker that publishes nothing is placed by what we sent it (by text): `GET /workers` calls it "silent".
 """
 
 import logging
@@ -24,6 +25,8 @@ __all__ = ["KvFeeds"]
 
 FIRST_S: Final = 0.25  # until it answers
 AGAIN_S: Final = 30.0
+LOST_S: Final = 2.0  # while it is not ready: it may come back at any time
+LOOK_S: Final = 1.0  # how soon it is noticed that a feed changed
 GROWTH: Final = 2.0
 
 _log = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class KvFeeds:
         self._indexer = indexer
         self._clock = clock
         self._events: KvEvents | None = None
+        self._stirred: set[int] = set()  # slots whose feeds changed
         self._followers = Followers(
             registry, self._watch, lambda worker: worker.address is not None and bool(worker.models)
         )
@@ -52,7 +56,7 @@ class KvFeeds:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        async with KvEvents(self._indexer) as self._events:
+        async with KvEvents(self._indexer, changed=self._stirred.add) as self._events:
             await self._followers.run()
 
     def states(self) -> dict[int, FeedState]:
@@ -70,15 +74,25 @@ class KvFeeds:
                 source, why = await self._source(worker)
                 if source is not None:
                     told = self._subscribe(worker, source, told)
-                    wait_s = AGAIN_S
-                elif why != told:
+                    await self._rest(worker.slot, AGAIN_S)
+                    wait_s = FIRST_S
+                    continue
+                if why != told:
                     told = why
                     _log.info("no kv events of a worker", extra={"worker": worker.id, "reason": why})
-                await self._clock.sleep(wait_s)
-                wait_s = min(wait_s * GROWTH, AGAIN_S)
+                await self._rest(worker.slot, wait_s)
+                wait_s = min(wait_s * GROWTH, AGAIN_S if worker.health == "ready" else LOST_S)
         finally:
             self._events.unfollow(worker.slot)
             self._indexer.release(worker.slot)
+            self._stirred.discard(worker.slot)
+
+    async def _rest(self, slot: int, seconds: float) -> None:
+        """For so long, or until the feed of *slot* changes."""
+        end = self._clock.now() + seconds
+        self._stirred.discard(slot)
+        while (left := end - self._clock.now()) > 0 and slot not in self._stirred:
+            await self._clock.sleep(min(left, LOOK_S))
 
     def _subscribe(self, worker: Worker, source: KvSource, told: str) -> str:
         assert self._events is not None

@@ -21,7 +21,7 @@ import msgspec
 from grove_dp import __version__
 from grove_dp.native.plane import Book, Plane
 from grove_dp.routing.workers import Registry, Table, Worker
-from grove_dp.settings import Settings
+from grove_dp.settings import Settings, read_class
 
 __all__ = ["Booked", "DataPlane", "NestedLoop", "table_settings"]
 
@@ -166,6 +166,8 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "predict_text_s": math.ceil(s.index.predict_text_s),
         "late_on": s.queue.full_s > 0,
         "late": _late_rule(s),
+        "class_header": s.slo.class_header or "",
+        "classes": [read_class(told) for told in s.slo.classes],
         "expose_headers": s.routing.expose_headers,
         "half_close_allow": s.http.half_close == "allow",
         "records": s.http.access_log,

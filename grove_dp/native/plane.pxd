@@ -86,6 +86,10 @@ cdef extern from "gdp/plane.h" nogil:
         pass
     ctypedef struct gdp_table:
         pass
+    enum: GDP_SLO_CLASSES
+    ctypedef struct gdp_slo:
+        uint64_t name
+        double ttft_s, itl_s
     ctypedef struct gdp_settings:
         uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns
         uint64_t idle_ns, hold_max_ns, upstream_idle_ns, queue_wait_ns, no_worker_ns
@@ -99,6 +103,9 @@ cdef extern from "gdp/plane.h" nogil:
         char session_header[64]
         char policy_header[64]
         gdp_late_rule late
+        char class_header[64]
+        uint32_t n_classes
+        gdp_slo classes[8]
         bint late_on
         gdp_weights weights
         uint32_t predict_s, predict_text_s

@@ -161,8 +161,9 @@ class Plane:
 #   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
 #            tokens_jobs predict_s predict_text_s
 #   floats:  budget_ratio budget_burst budget_per_s
-#   str:     policy (one of POLICIES) session_header policy_header
+#   str:     policy (one of POLICIES) session_header policy_header class_header
 #   bools:   half_close_allow expose_headers inject_usage records late_on
+#   list:    classes: (name, ttft_s, itl_s) of at most 8 classes of requests
 #   dict:    late: a value for each of LATE_KEYS, the fields of gdp_late_rule
 SETTINGS_KEYS: frozenset[str]
 LATE_KEYS: frozenset[str]

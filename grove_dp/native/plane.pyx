@@ -46,7 +46,8 @@ _LATE = ("full_s", "ttft_slo_s", "itl_slo_s", "hold", "demote_s", "guard_s", "gu
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
     "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage"
-    " records tokens_jobs policy_header late late_on predict_s predict_text_s".split()
+    " records tokens_jobs policy_header late late_on predict_s predict_text_s"
+    " class_header classes".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
 LATE_KEYS = frozenset(_LATE)
@@ -94,6 +95,8 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     gdp_weights_init(&s.weights)
     s.late_on = settings["late_on"]
     _read_late(settings["late"], &s.late)
+    _read_header(settings, "class_header", s.class_header)
+    _read_classes(settings["classes"], s)
     return 0
 
 
@@ -102,6 +105,18 @@ cdef int _read_header(settings, str key, char *out) except -1:
     if len(header) > 63:
         raise ValueError(f"{key} is longer than 63 bytes: {header!r}")
     memcpy(out, <const char *> header, len(header))
+    return 0
+
+
+cdef int _read_classes(classes, gdp_settings *s) except -1:
+    cdef bytes name
+    if len(classes) > GDP_SLO_CLASSES:
+        raise ValueError(f"there may be {GDP_SLO_CLASSES} classes, got {len(classes)}")
+    for word, ttft_s, itl_s in classes:
+        name = word.encode()
+        s.classes[s.n_classes].name = gdp_hash(<const char *> name, len(name), 0)
+        s.classes[s.n_classes].ttft_s, s.classes[s.n_classes].itl_s = ttft_s, itl_s
+        s.n_classes += 1
     return 0
 
 

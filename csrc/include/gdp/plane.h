@@ -23,6 +23,13 @@
 typedef struct gdp_plane gdp_plane;
 typedef struct gdp_table gdp_table;
 
+/* What is promised to requests of a class, in place of late.ttft_slo_s and late.itl_slo_s. */
+#define GDP_SLO_CLASSES 8
+typedef struct {
+    uint64_t name; /* gdp_hash(name, len, 0) */
+    double ttft_s, itl_s;
+} gdp_slo;
+
 /* Everything that may change while running comes with each table. Times in ns, 0 = none where it makes sense. */
 typedef struct {
     uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns, idle_ns, hold_max_ns;
@@ -40,6 +47,9 @@ typedef struct {
     char session_header[64]; /* lower case */
     char policy_header[64];  /* lower case; a request may choose its policy by it; empty: it may not */
     gdp_late_rule late;      /* when a worker is full, and who goes first then */
+    char class_header[64];   /* lower case; names the class of a request; empty: all are of the default one */
+    uint32_t n_classes;
+    gdp_slo classes[GDP_SLO_CLASSES];
     bool late_on;            /* false: only max_inflight makes a worker full */
     gdp_weights weights;
     uint32_t predict_s, predict_text_s; /* how long a placement lets us expect its blocks there; 0: not at all */
