@@ -74,7 +74,7 @@ class Field:
         if self.choices:
             return "|".join(self.choices)
         if self.is_list:
-            return "URL[,URL...]"
+            return "URL[,URL...]" if self.name == "urls" else "TEXT[,TEXT...]"
         units = {"seconds": "SECONDS", "bytes": "SIZE"}
         return units.get(
             self.unit or "", {bool: "true|false", int: "N", float: "NUMBER"}.get(self.base, "TEXT")
