@@ -29,8 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="see it all work on this machine",
-        description="Simulated vLLM workers and the frontend. The same conversations are placed by round robin "
-        "and by what the workers hold in their KV caches; then one worker is killed on the way.",
+        description="Simulated vLLM workers and the frontend. The same conversations are placed by round "
+        "robin and by what the workers hold in their KV caches; then one worker is killed on the way.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -130,7 +130,8 @@ async def _told(demo: Demo) -> None:
     async def tell() -> None:
         while True:
             await asyncio.sleep(3)
-            _say(line(demo, rates))
+            if demo.act.report.sent:
+                _say(line(demo, rates))
 
     await _beside(demo.run(), tell())
 

@@ -1,9 +1,9 @@
 """The acts of the demo, and the table that sets the policies beside each other.
 
-An act is one stretch of the trace played under one policy, with what came of it. Acts that are compared play
-the same stretch in worlds that began alike: fresh workers with empty caches, a fresh frontend. What they are
-compared by is what a user feels (the time to the first token) and what explains it: the share of prompt tokens
-that the workers found in their caches, as their own `usage` tells, not as the frontend predicted.
+An act is one stretch of the trace played under one policy, with what came of it. Acts that are compared
+play the same stretch in worlds that began alike: fresh workers with empty caches, a fresh frontend. They are
+compared by what a user feels (the time to the first token) and by what explains it: the share of prompt
+tokens that the workers found in their caches, as their own `usage` tells, not as the frontend predicted.
 """
 
 from __future__ import annotations

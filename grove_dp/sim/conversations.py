@@ -38,6 +38,7 @@ class Conversations(msgspec.Struct, frozen=True):
     system_blocks: int = 12
     opening_blocks: tuple[int, int] = (8, 32)
     question_blocks: tuple[int, int] = (1, 3)
+    answer_tokens: int = 48
     seed: int = 0
 
     def requests(self, for_s: float) -> list[TraceRequest]:
@@ -56,9 +57,12 @@ class Conversations(msgspec.Struct, frozen=True):
     def _conversation(
         self, begins_s: float, system: tuple[int, ...], names: Iterator[int], rng: Random
     ) -> Iterator[TraceRequest]:
-        asked = [*system, *islice(names, rng.randint(*self.opening_blocks))]
+        messages = [len(system), rng.randint(*self.opening_blocks)]
+        asked = [*system, *islice(names, messages[1])]
         at_s = begins_s
         for _ in range(self.turns):
-            yield TraceRequest(at_s, len(asked) * BLOCK_TOKENS, BLOCK_TOKENS, tuple(asked))
-            asked += islice(names, 1 + rng.randint(*self.question_blocks))  # an answer, the next question
+            tokens = len(asked) * BLOCK_TOKENS
+            yield TraceRequest(at_s, tokens, self.answer_tokens, tuple(asked), tuple(messages))
+            messages += [1, rng.randint(*self.question_blocks)]  # an answer, the next question
+            asked += islice(names, sum(messages[-2:]))
             at_s += self.pause_s * rng.uniform(0.5, 1.5)

@@ -5,8 +5,8 @@
     kv            ├ stretch 2 ─ kill -9 worker 2 ─ start it again ┤  in the world of the second act
 
 What can be promised of a death: a request that has not had a byte is placed again elsewhere. What cannot: a
-stream that was half told by the dead worker. Those end with a well-formed error and are counted by themselves,
-as cut. The death has an act of its own, so that the comparison is of placing alone.
+stream that was half told by the dead worker. Those end with a well-formed error and are counted by
+themselves, as cut. The death has an act of its own, so that the comparison is of placing alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
 from grove_dp.sim.conversations import BLOCK_TOKENS, Conversations
 from grove_dp.sim.prompts import TEMPLATE_TOKENS, Prompts
 from grove_dp.sim.replay import Ask, Replay, served_model
+from grove_dp.sim.report import LATE_S
 from grove_dp.sim.trace import Window
 from grove_dp.sim.world import World, WorldPlan
 
@@ -37,6 +38,10 @@ __all__ = ["Demo", "DemoPlan"]
 
 _VICTIM = 1
 _WATCH_S = 0.5
+_LEGEND = (
+    "  cached: prompt tokens that the workers found in their caches; by tokens, by text: what kv knew of a",
+    "  prompt in time; exact: predictions of cached tokens that came true to the token",
+)
 
 
 class DemoPlan(msgspec.Struct, frozen=True):
@@ -85,6 +90,11 @@ class Demo:
     def elapsed_s(self) -> float:
         """Seconds since the act began."""
         return self._clock.now() - self._act_begun
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the story began."""
+        return self._clock.now() - self._begun
 
     @property
     def failed(self) -> int:
@@ -189,9 +199,8 @@ class Demo:
             self.states[worker.id] = worker
 
     def _tell(self, event: str) -> None:
-        at_s = self._clock.now() - self._begun
-        self.events.append((at_s, event))
-        self._announce(f"{at_s:5.1f} s  {event}")
+        self.events.append((self.age_s, event))
+        self._announce(f"{self.age_s:5.1f} s  {event}")
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -205,10 +214,15 @@ class Demo:
                 f"the same {played[0].report.sent} requests on {self._worlds.workers} fresh workers, each "
                 f"with a cache of {self._worlds.cache_tokens:,} tokens:"
             )
-            lines += ["", *table(played), ""]
+            lines += ["", *table(played), "", *_LEGEND, ""]
         lines += _death(last) if last.report.sent else []
-        warnings = {warning for act in self.acts for warning in act.report.warnings()}
-        return lines + [f"  warning: {warning}" for warning in sorted(warnings)]
+        late_s = max(act.report.lateness.at(0.99) for act in self.acts)
+        if late_s > LATE_S:
+            lines.append(
+                f"  warning: this machine was busy: p99 of the requests left {late_s * 1e3:.0f} ms late; "
+                "its own waiting is in these times"
+            )
+        return lines
 
     def curl(self) -> str:
         """A line to paste."""

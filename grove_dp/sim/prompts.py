@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import shake_128
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -326,6 +327,11 @@ class Prompts:
         if self._form == "text":
             return "".join(pieces)
         return msgspec.Raw(f"[{','.join(pieces)}]".encode())
+
+    def messages(self, request: TraceRequest) -> list[str]:
+        """The texts of *request*'s messages, whole blocks each; the template's tokens come on top."""
+        names = iter(request.hash_ids)
+        return ["".join([self._block(str(name)) for name in islice(names, n)]) for n in request.messages]
 
     def _pieces(self, hash_ids: Sequence[int], length: int, serial: int) -> list[str]:
         pieces = []

@@ -42,12 +42,13 @@ class Ask(msgspec.Struct, frozen=True):
         """The path of the endpoint."""
         return "/v1/chat/completions" if self.endpoint == "chat" else "/v1/completions"
 
-    def body(self, request: TraceRequest, prompt: str | msgspec.Raw, serial: int) -> bytes:
-        """The JSON body for *request*."""
+    def body(self, request: TraceRequest, prompt: str | msgspec.Raw | list[str], serial: int) -> bytes:
+        """The JSON body for *request*; a list is a conversation, from its system prompt on."""
         limit = request.output_tokens if self.max_output_tokens is None else self.max_output_tokens
         fields: dict[str, Any] = {"model": self.model}
         if self.endpoint == "chat":
-            fields["messages"] = [{"role": "user", "content": prompt}]
+            texts = [(1, prompt)] if not isinstance(prompt, list) else enumerate(prompt)
+            fields["messages"] = [{"role": _role(place), "content": text} for place, text in texts]
         else:
             fields["prompt"] = prompt
         fields["max_tokens"] = max(1, min(request.output_tokens, limit))
@@ -58,6 +59,11 @@ class Ask(msgspec.Struct, frozen=True):
             fields["stream"] = True
             fields["stream_options"] = {"include_usage": True}
         return msgspec.json.encode(fields)
+
+
+def _role(place: int) -> str:
+    """Whose the message at *place* is."""
+    return "system" if place == 0 else ("assistant", "user")[place % 2]
 
 
 class Replay:
@@ -91,13 +97,18 @@ class Replay:
         self.started_at = self._clock.now()
         async with asyncio.TaskGroup() as group:
             for serial, request in enumerate(self._requests):
-                body = self._ask.body(request, self._prompts.prompt(request, serial), serial)
+                body = self._ask.body(request, self._prompt(request, serial), serial)
                 due = self.started_at + request.at_s / self._speed
                 wait = due - self._clock.now()
                 if wait > 0 or serial % _BREATH == 0:
                     await self._clock.sleep(max(0.0, wait))
                 self.trace_s = request.at_s
                 group.create_task(self._one(body, due))
+
+    def _prompt(self, request: TraceRequest, serial: int) -> str | msgspec.Raw | list[str]:
+        if request.messages and self._ask.endpoint == "chat":
+            return self._prompts.messages(request)
+        return self._prompts.prompt(request, serial)
 
     async def _one(self, body: bytes, due: float) -> None:
         report = self._report

@@ -48,12 +48,17 @@ LOOKAHEAD = 1024
 
 
 class TraceRequest(msgspec.Struct, frozen=True, gc=False):
-    """One request: when it arrives, its lengths, and the ids of the prefix blocks it shares with others."""
+    """One request: when it arrives, its lengths, and the ids of the prefix blocks it shares with others.
+
+    Where it is a turn of a conversation, `messages` says how many of those blocks each message has: the
+    system prompt, then questions and answers in turn. Published traces do not tell.
+    """
 
     at_s: float
     input_tokens: int
     output_tokens: int
     hash_ids: tuple[int, ...] = ()
+    messages: tuple[int, ...] = ()
 
 
 def sniff(path: Path) -> str:

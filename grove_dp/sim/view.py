@@ -34,9 +34,9 @@ class Rates:
             self._seen.clear()
         counts = {name: (share.ok, share.output_tokens) for name, share in report.workers.items()}
         counts[""] = (report.ok, report.output_tokens)
-        self._seen.append((demo.elapsed_s, counts))
+        self._seen.append((demo.age_s, counts))
         begun, before = self._seen[0]
-        span = max(demo.elapsed_s - begun, 1e-9)
+        span = max(demo.age_s - begun, 1e-9)
         return {
             name: ((ok - before.get(name, (0, 0))[0]) / span, (tokens - before.get(name, (0, 0))[1]) / span)
             for name, (ok, tokens) in counts.items()
@@ -45,12 +45,15 @@ class Rates:
 
 def line(demo: Demo, rates: Rates) -> str:
     """The state in one line, for logs and pipes."""
-    report, (answers, tokens) = demo.act.report, rates.look(demo)[""]
+    act, (answers, tokens) = demo.act, rates.look(demo)[""]
+    report = act.report
     states = " ".join(f"{state.id.rpartition(':')[2]}={state.state}" for state in demo.states.values())
     return (
-        f"{demo.act.policy} {demo.elapsed_s:4.1f} s  {report.sent} sent, {report.in_flight} in flight, {report.ok} ok, "
-        f"{report.failed} failed, {report.cut} cut; {answers:.1f} answers/s, {tokens:,.0f} tokens/s, "
-        f"{report.hit_rate:.0%} cached, ttft p50 {report.ttft.at(0.5) * 1e3:.0f} ms p99 {report.ttft.at(0.99) * 1e3:.0f} ms; {states}"
+        f"{demo.age_s:5.1f} s  {act.policy}: {report.sent} sent, {report.in_flight} in flight, "
+        f"{report.ok} ok, {report.failed} failed, {report.cut} cut; "
+        f"{answers:.1f} answers/s, {tokens:,.0f} tokens/s, {report.hit_rate:.0%} cached, "
+        f"ttft p50 {report.ttft.at(0.5) * 1e3:.0f} ms "
+        f"p99 {report.ttft.at(0.99) * 1e3:.0f} ms; {states}"
     )
 
 
@@ -103,7 +106,9 @@ def _workers(demo: Demo, seen: dict[str, tuple[float, float]]) -> RenderableType
     rows.add_column("worker", no_wrap=True)
     for name in ("pid", "state", "cache", "in flight", "answers/s", "tokens/s", "cached", "ttft p50", "p99"):
         rows.add_column(name, justify="left" if name in ("state", "cache") else "right", no_wrap=True)
-    for place, child in enumerate(demo.world.workers if demo.world is not None else ()):
+    if demo.world is None:
+        return rows
+    for place, child in enumerate(demo.world.workers):
         worker = demo.world.worker_id(place)
         state, share = demo.states.get(worker), demo.act.report.workers.get(worker)
         answers, tokens = seen.get(worker, (0.0, 0.0))

@@ -4,8 +4,8 @@
                           └ admin port: states, in flight
 
 `async with World(...)` yields only when everything answers; a port that is taken is replaced, and said. Then
-`settled` waits until the frontend hears every worker's cache and, where the policy wants them, knows the tokens
-of prompts: a replay before that would measure how the frontend gets there.
+`settled` waits until the frontend hears every worker's cache and, where the policy wants them, knows the
+tokens of prompts: a replay before that would measure how the frontend gets there.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _HELLO = b'{"model":"%s","max_tokens":1,"messages":[{"role":"user","content":"Ar
 class WorldPlan(msgspec.Struct, frozen=True):
     """What to start; a port of 0 is any free one. `direct` leaves the frontend out: worker 1 is asked.
 
-    The workers: Llama 8B at a third of an H100's speed, each with a cache of 2,000 blocks of 16 tokens.
+    The workers: Llama 8B at half an H100's speed, each with a cache of 2,000 blocks of 16 tokens.
     """
 
     workers: int = 4
-    worker_speed: float = 0.35
+    worker_speed: float = 0.5
     cache_blocks: int = 2000
     policy: str = "kv"
     port: int = 8000

@@ -1,4 +1,4 @@
-"""The demo's world with real processes: they die when told, come back, and never outlive it."""
+"""The demo with real processes: they die when told, come back, never outlive it; kv finds more in caches."""
 
 import asyncio
 import os
@@ -11,10 +11,12 @@ import pytest
 
 from grove_dp.clock import SystemClock
 from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
+from grove_dp.sim.conversations import Conversations
 from grove_dp.sim.demo import Demo, DemoPlan
+from grove_dp.sim.plot import plot_acts
 from grove_dp.sim.processes import Child, ChildFailed, end_all, free_port
 from grove_dp.sim.view import Rates, line, screen
-from grove_dp.sim.world import World, WorldPlan
+from grove_dp.sim.world import Placements, World, WorldPlan
 
 DIRECT = WorldPlan(workers=2, worker_speed=40.0, worker_port=0, direct=True)
 
@@ -46,35 +48,52 @@ async def test_a_killed_worker_is_replaced_and_no_process_outlives_the_world():
 
 async def test_the_story_ends_with_a_summary_and_a_line_to_paste():
     said = []
-    clock = SystemClock()
-    async with World(DIRECT, clock=clock, announce=said.append) as world:
-        plan = DemoPlan(minutes=0.25, speed=10.0, limit=20)
-        demo = Demo(world, plan, clock=clock, announce=said.append)
+    plan = DemoPlan(2.0, compared=(), conversations=Conversations(rate=10.0))
+    async with Demo(DIRECT, plan, clock=SystemClock(), announce=said.append) as demo:
         await demo.run()
         text = line(demo, Rates())
         screen(demo, Rates())
-    assert (demo.report.ok, demo.report.failed, demo.report.cut) == (20, 0, 0)
-    assert demo.summary()[0].endswith("20 answered, 0 failed")
-    assert "20 ok" in text
+        curl = demo.curl()
+    sent = demo.act.report.sent
+    assert sent > 10
+    assert (demo.act.report.ok, demo.failed, demo.act.report.cut) == (sent, 0, 0)
+    assert demo.summary()[0].endswith(f"{sent} answered, 0 failed")
+    assert f"{sent} ok" in text
     assert "kill -9" in "".join(said)
     assert "answers again" in "".join(said)
-    assert demo.curl().startswith(f"curl -N {world.url}/v1/chat/completions")
+    assert curl.startswith(f"curl -N {demo.world.url}/v1/chat/completions")
 
 
-async def test_the_frontend_hides_the_death_of_a_worker():
-    said = []
-    clock = SystemClock()
-    plan = WorldPlan(workers=3, worker_speed=20.0, worker_port=0, port=0, admin_port=0)
-    async with World(plan, clock=clock, announce=said.append) as world:
-        demo = Demo(world, DemoPlan(minutes=0.5, speed=8.0), clock=clock, announce=said.append)
+@pytest.mark.timeout(240)
+async def test_kv_finds_more_in_caches_than_round_robin_and_the_frontend_hides_the_death_of_a_worker(
+    tmp_path,
+):
+    worlds = WorldPlan(workers=3, worker_port=0, port=0, admin_port=0)
+    plan = DemoPlan(8.0, conversations=Conversations(rate=9.0))
+    said, pids = [], set()
+    async with Demo(worlds, plan, clock=SystemClock(), announce=said.append) as demo:
         await demo.run()
-        pids = [child.pid for child in (*world.workers, world.frontend)]
-    report = demo.report
-    assert report.failed == 0, report.reasons
-    assert report.ok + report.cut == report.sent > 50
-    assert set(report.workers) <= {world.worker_id(place) for place in range(3)}
-    assert len(report.workers) == 3
+        pids.update(child.pid for child in (*demo.world.workers, demo.world.frontend))
     assert all(map(gone, pids))
+
+    round_robin, kv, death = demo.acts
+    assert round_robin.report.sent == kv.report.sent > 50
+    assert (round_robin.report.ok, kv.report.ok) == (kv.report.sent, kv.report.sent)
+    assert kv.report.hit_rate > 1.3 * round_robin.report.hit_rate > 0, demo.summary()
+    assert kv.placements.by_tokens + kv.placements.by_text == kv.report.sent
+    assert kv.placements.judged > 0
+    assert round_robin.placements == Placements()  # it looks at no prompt
+
+    assert death.report.failed == 0, death.report.reasons
+    assert death.report.ok + death.report.cut == death.report.sent > 50
+    assert set(death.report.workers) == {demo.world.worker_id(place) for place in range(3)}
+
+    told = demo.summary()
+    assert [row.split()[0] for row in told[2:5]] == ["policy", "round_robin", "kv"]
+    assert sum("starting 3 workers" in event for event in said) == 2
+    screen(demo, Rates())
+    plot_acts(demo.acts[:2], tmp_path / "demo.svg")
+    assert (tmp_path / "demo.svg").read_text().endswith("</svg>\n")
 
 
 async def test_a_world_that_cannot_start_says_why_and_leaves_nothing_behind():

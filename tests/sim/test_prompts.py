@@ -60,3 +60,11 @@ def test_lengths_are_right_in_the_simulators_tokenizer(chat):
         text = prompts.prompt(request, serial)
         tokens = tokenizer.chat([{"role": "user", "content": text}]) if chat else tokenizer.encode(text)
         assert len(tokens) == request.input_tokens
+
+
+def test_messages_are_the_blocks_that_they_say_and_those_of_a_longer_conversation_begin_alike():
+    prompts = Prompts(block_tokens=8)
+    first = prompts.messages(TraceRequest(0.0, 24, 1, (1, 2, 3), (1, 2)))
+    second = prompts.messages(TraceRequest(0.0, 40, 1, (1, 2, 3, 4, 5), (1, 2, 1, 1)))
+    assert [len(text.split()) for text in second] == [8, 16, 8, 8]
+    assert second[:2] == first
