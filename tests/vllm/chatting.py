@@ -53,7 +53,9 @@ async def ask(port: int, target: str = CHAT, *headers: str, **fields: Any) -> As
         await client.send(post(target, body, "X-Grove-Expose: 1", *headers))
         head = await client.head()
         if head.status != 200:
-            raise AssertionError(f"{head.status}: {b''.join([piece async for piece in client.pieces(head)])!r}")
+            raise AssertionError(
+                f"{head.status}: {b''.join([piece async for piece in client.pieces(head)])!r}"
+            )
         first, events = 0.0, []
         async for event in client.events(head):
             first = first or time.perf_counter() - begun
