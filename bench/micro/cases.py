@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["BytesCase", "Cases", "build", "load"]
+__all__ = ["POLICIES", "BytesCase", "Cases", "PlacingCase", "build", "load"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "build" / "bench" / "libgdp-cases.so"
+POLICIES = ("round_robin", "random", "least_load", "session", "kv", "approx")  # gdp_policy of gdp/load.h
 PARTS = ("bench/cases.c", "base/*.c", "wire/*.c", "route/*.c")
 FLAGS = ["-std=c11", "-O3", "-DNDEBUG", "-fno-strict-overflow", "-fPIC", "-shared", "-pthread"]
 
@@ -28,6 +31,18 @@ class BytesCase:
             raise AssertionError(f"{self._function.__name__}: the call did not do what it should")
 
 
+class PlacingCase:
+    """Requests placed and settled on one fleet; its books live as long as it."""
+
+    def __init__(self, function: ctypes._NamedFuncPointer, fleet: int) -> None:
+        function.argtypes, function.restype = (ctypes.c_void_p, ctypes.c_uint32), ctypes.c_uint64
+        self._function, self._fleet = function, fleet
+
+    def __call__(self, rounds: int) -> None:
+        if not self._function(self._fleet, rounds):
+            raise AssertionError("place_settle: no worker was placed")
+
+
 class Cases:
     """The library's cases by name."""
 
@@ -40,12 +55,19 @@ class Cases:
         function.restype = ctypes.c_uint64
         return BytesCase(function, sample)
 
-    def place_settle(self, policy: int, workers: int, rounds: int) -> None:
-        function = self._library.gdp_case_place_settle
-        function.argtypes = (ctypes.c_uint32,) * 3
-        function.restype = ctypes.c_uint64
-        if not function(policy, workers, rounds):
-            raise AssertionError("place_settle: no worker was placed")
+    @contextlib.contextmanager
+    def placing(self, policy: str, workers: int) -> Iterator[PlacingCase]:
+        """Choose, book and settle among so many workers."""
+        make, free = self._library.gdp_fleet_new, self._library.gdp_fleet_free
+        make.argtypes, make.restype = (ctypes.c_uint32, ctypes.c_uint32), ctypes.c_void_p
+        free.argtypes, free.restype = (ctypes.c_void_p,), None
+        fleet = make(POLICIES.index(policy), workers)
+        if not fleet:
+            raise MemoryError(f"no fleet of {workers} workers")
+        try:
+            yield PlacingCase(self._library.gdp_case_place_settle, fleet)
+        finally:
+            free(fleet)
 
 
 def build() -> Path:

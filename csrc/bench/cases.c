@@ -110,71 +110,76 @@ uint64_t gdp_case_sse_next(const char *event, size_t len, uint32_t rounds) {
 #define PROMPT_BLOCKS 128u /* of 16 tokens; APPROX: of 256 bytes */
 #define ANSWER 10
 
-/* A fleet in mid-life: every worker holds some part of the prompt, a few all of it, and has requests of its own. */
-typedef struct {
+/* Every worker holds some part of the prompt, one in eight all of it. */
+struct gdp_fleet {
     gdp_books *books;
     gdp_worker *workers;
     uint32_t *candidates, *reach;
     uint64_t chain[PROMPT_BLOCKS];
-    uint32_t n;
-} gdp_fleet;
+    uint32_t n, policy;
+    uint64_t round;
+    gdp_late_rule late;
+};
 
-static bool fleet_new(gdp_fleet *f, uint32_t n) {
-    *f = (gdp_fleet){.books = gdp_books_new(1), .n = n};
-    f->workers = gdp_alloc(sizeof *f->workers * n);
-    f->candidates = gdp_alloc(sizeof *f->candidates * n);
-    f->reach = gdp_alloc(sizeof *f->reach * n);
+static bool furnish(gdp_fleet *f) {
+    f->books = gdp_books_new(1);
+    f->workers = gdp_alloc(sizeof *f->workers * f->n);
+    f->candidates = gdp_alloc(sizeof *f->candidates * f->n);
+    f->reach = gdp_alloc(sizeof *f->reach * f->n);
     if (!f->books || !f->workers || !f->candidates || !f->reach) return false;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < f->n; i++) {
         const uint64_t key = gdp_hash(&i, sizeof i, 1);
         f->workers[i] = (gdp_worker){.slot = i, .state = GDP_READY, .key = key};
         f->candidates[i] = i;
         f->reach[i] = key % 8 ? (uint32_t)(key >> 32) % (PROMPT_BLOCKS / 2) : PROMPT_BLOCKS;
     }
     for (uint32_t i = 0; i < PROMPT_BLOCKS; i++) f->chain[i] = gdp_hash(&i, sizeof i, 3);
+    gdp_late_rule_init(&f->late);
     return true;
 }
 
-static void fleet_free(gdp_fleet *f) {
+gdp_fleet *gdp_fleet_new(uint32_t policy, uint32_t workers) {
+    gdp_fleet *f = workers && workers <= GDP_SLOTS_MAX && policy < GDP_POLICIES ? gdp_alloc(sizeof *f) : NULL;
+    if (!f) return NULL;
+    f->n = workers;
+    f->policy = policy;
+    if (furnish(f)) return f;
+    gdp_fleet_free(f);
+    return NULL;
+}
+
+void gdp_fleet_free(gdp_fleet *f) {
+    if (!f) return;
     gdp_books_free(f->books);
     gdp_free(f->reach);
     gdp_free(f->candidates);
     gdp_free(f->workers);
+    gdp_free(f);
 }
 
-static gdp_wish wish_of(const gdp_fleet *f, uint32_t policy, uint32_t round, const gdp_late_rule *late) {
-    gdp_wish wish = {.policy = (uint8_t)policy, .has_session = true, .session = gdp_hash(&round, sizeof round, 2)};
-    if (policy != GDP_KV && policy != GDP_APPROX) return wish;
+static gdp_wish wish_of(const gdp_fleet *f) {
+    gdp_wish wish = {.policy = (uint8_t)f->policy, .has_session = true, .session = gdp_hash(&f->round, sizeof f->round, 2)};
+    if (f->policy != GDP_KV && f->policy != GDP_APPROX) return wish;
     wish.stream = true;
-    wish.late = late;
-    wish.text = policy == GDP_APPROX;
+    wish.late = &f->late;
+    wish.text = f->policy == GDP_APPROX;
     wish.bytes = PROMPT_BLOCKS * GDP_TEXT_BLOCK;
     wish.ask = (gdp_ask){.prompt_tokens = PROMPT_BLOCKS * 16 + 5, .block_tokens = 16, .output_tokens = 256,
                          .reach = {f->reach}, .chain = f->chain, .blocks = PROMPT_BLOCKS, .salt = wish.session};
     return wish;
 }
 
-static uint64_t place_and_settle(gdp_fleet *f, uint32_t policy, uint32_t rounds) {
+uint64_t gdp_case_place_settle(gdp_fleet *f, uint32_t rounds) {
     const gdp_circuit_rule rule = {.failures_max = 5, .open_ns = 1000000000u, .max_open_ns = 60000000000u};
-    gdp_late_rule late;
     uint64_t sum = 1;
-    gdp_late_rule_init(&late);
     for (uint32_t r = 0; r < rounds; r++) {
-        const uint64_t now_ns = r * UINT64_C(1000000);
-        const gdp_wish wish = wish_of(f, policy, r, &late);
+        const uint64_t now_ns = f->round++ * 1000000;
+        const gdp_wish wish = wish_of(f);
         gdp_placement at;
         if (gdp_place(f->books, f->workers, f->candidates, f->n, &wish, now_ns, &at) != GDP_PLACED) return 0;
         if (wish.stream) gdp_begin(f->books, &at.booking, now_ns + 200000);
         gdp_settle(f->books, &at.booking, GDP_END_OK, ANSWER, &rule, now_ns + 900000);
         sum += at.chosen;
     }
-    return sum;
-}
-
-uint64_t gdp_case_place_settle(uint32_t policy, uint32_t workers, uint32_t rounds) {
-    gdp_fleet f;
-    if (!workers || workers > GDP_SLOTS_MAX) return 0;
-    const uint64_t sum = fleet_new(&f, workers) ? place_and_settle(&f, policy, rounds) : 0;
-    fleet_free(&f);
     return sum;
 }

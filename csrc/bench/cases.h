@@ -25,6 +25,9 @@ uint64_t gdp_case_sse_next(const char *event, size_t len, uint32_t rounds);
 
 /* Choose, book and settle among `workers` ready ones; KV and APPROX with what each of them holds of the prompt, the rules
  * of the queue, and the first token on the way. policy: a gdp_policy. */
-uint64_t gdp_case_place_settle(uint32_t policy, uint32_t workers, uint32_t rounds);
+typedef struct gdp_fleet gdp_fleet;
+gdp_fleet *gdp_fleet_new(uint32_t policy, uint32_t workers); /* NULL: out of memory, or there is no such fleet */
+void gdp_fleet_free(gdp_fleet *f);
+uint64_t gdp_case_place_settle(gdp_fleet *f, uint32_t rounds);
 
 #endif

@@ -151,20 +151,20 @@ static void gather(const gdp_tally *of, const gdp_weights *weights, const holdin
 static double *costs(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
                      const uint32_t *slots, uint32_t n, double now_s)
 {
-    double *cost = t->scratch, *col = t->scratch + t->slots;
+    double *cost = t->scratch, *col = t->scratch + t->pitch;
     const holding h = holding_of(ask);
     uint16_t class_of = t->class_of[slots[0]];
     bool mixed = false;
     for (uint32_t i = 0; i < n; i++) mixed |= t->class_of[slots[i]] != class_of;
-    gather(t, w, &h, slots, n, now_s, col, t->slots);
+    gather(t, w, &h, slots, n, now_s, col, t->pitch);
     common c = common_of(&rates[class_of], w, ask);
     if (GDP_LIKELY(!mixed)) {
-        cost_columns(&c, col, cost, n, t->slots);
+        cost_columns(&c, col, cost, n, t->pitch);
         return cost;
     }
     for (uint32_t i = 0; i < n; i++) {
         c = common_of(&rates[t->class_of[slots[i]]], w, ask);
-        cost_columns(&c, col + i, cost + i, 1, t->slots);
+        cost_columns(&c, col + i, cost + i, 1, t->pitch);
     }
     return cost;
 }
@@ -194,7 +194,7 @@ static uint64_t first_new_block(const gdp_ask *ask, const uint32_t *slots, uint3
 static uint32_t best_of_equals(const gdp_tally *t, const gdp_ask *ask, const uint32_t *slots, uint32_t n,
                                const double *cost, double limit)
 {
-    const double *cached = t->scratch + 2 * (size_t)t->slots; /* second of the gathered columns */
+    const double *cached = t->scratch + 2 * (size_t)t->pitch; /* second of the gathered columns */
     uint64_t block = first_new_block(ask, slots, n), high = 0;
     uint32_t best = 0;
     double most = -1;

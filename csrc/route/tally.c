@@ -5,12 +5,16 @@
 
 #define COLUMNS 17       /* arrays of double per slot */
 #define SCRATCH 8        /* a cost, and the seven numbers that it is made of */
+#define STAGGER 24       /* doubles: see pitch */
 #define SAME_STEP_S 5e-4 /* first tokens closer than this came out of one engine step */
 
 gdp_tally *gdp_tally_new(uint32_t slots)
 {
     gdp_tally *t = gdp_alloc(sizeof *t);
-    double *rows = gdp_alloc(sizeof *rows * slots * (COLUMNS + SCRATCH));
+    /* PERF: 4,096 doubles are a multiple of the first cache's ways, where the same slot of all columns would fight for one
+     * set. Three lines more, and choosing among 256 workers takes half of the time. */
+    const uint32_t pitch = slots + STAGGER;
+    double *rows = gdp_alloc(sizeof *rows * pitch * (COLUMNS + SCRATCH));
     uint64_t *key = gdp_alloc(sizeof *key * slots);
     uint16_t *class_of = gdp_alloc(sizeof *class_of * slots);
     if (!t || !rows || !key || !class_of) {
@@ -18,6 +22,7 @@ gdp_tally *gdp_tally_new(uint32_t slots)
         return NULL;
     }
     t->slots = slots;
+    t->pitch = pitch;
     t->key = key;
     t->class_of = class_of;
     double **const columns[COLUMNS] = {
@@ -25,8 +30,8 @@ gdp_tally *gdp_tally_new(uint32_t slots)
         &t->kv_capacity, &t->seen_s,    &t->sum_running, &t->sum_context, &t->computed_s, &t->first_s,
         &t->lot_s,     &t->lot_tokens,  &t->lot_attention, &t->lot_prompts, &t->lot_booked_s,
     };
-    for (unsigned i = 0; i < COLUMNS; i++) *columns[i] = rows + (size_t)i * slots;
-    t->scratch = rows + (size_t)COLUMNS * slots;
+    for (unsigned i = 0; i < COLUMNS; i++) *columns[i] = rows + (size_t)i * pitch;
+    t->scratch = rows + (size_t)COLUMNS * pitch;
     return t;
 }
 
@@ -41,7 +46,7 @@ void gdp_tally_free(gdp_tally *t)
 
 void gdp_tally_reset(gdp_tally *t, uint32_t slot, uint16_t class_of, uint64_t key, double kv_capacity)
 {
-    for (unsigned i = 0; i < COLUMNS; i++) t->free_at_s[(size_t)i * t->slots + slot] = 0;
+    for (unsigned i = 0; i < COLUMNS; i++) t->free_at_s[(size_t)i * t->pitch + slot] = 0;
     t->class_of[slot] = class_of;
     t->key[slot] = key;
     t->kv_capacity[slot] = kv_capacity;

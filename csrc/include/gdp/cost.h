@@ -81,6 +81,7 @@ void gdp_weights_init(gdp_weights *w); /* the defaults */
 /* Numbers per worker slot. Read them, change them through the calls below. */
 typedef struct {
     uint32_t slots;
+    uint32_t pitch; /* from one array to the next, in doubles */
     double *free_at_s, *booked_s; /* the ledger */
     double *running;              /* requests past their first token */
     double *waiting;              /* requests placed, before it */
