@@ -34,6 +34,7 @@ class Window(msgspec.Struct, frozen=True):
     events: int  # delivered to the client, without data: [DONE]
     latency_us: Quantiles
     age_us: Quantiles
+    first_event_us: Quantiles = Quantiles()
     generator_cores: float = 0.0
     refused: int = 0
     refused_status: int = 0

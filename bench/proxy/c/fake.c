@@ -1,4 +1,6 @@
-/* gdp-bench-fake --ports 9101-9104 [--model m] [--period-us 10000] */
+/* gdp-bench-fake --ports 9101-9104 [--model m] [--root FOLDER] [--tokenize FILE] [--period-us 10000]
+ *
+ * FILE holds what /tokenize knows: bodies and answers in turns, each after its length as a native 32-bit number. */
 #define _GNU_SOURCE
 #include "fake.h"
 
@@ -209,6 +211,26 @@ static int listen_on(unsigned port) {
     return fd;
 }
 
+static char *read_part(FILE *file, uint32_t *n) {
+    if (fread(n, sizeof *n, 1, file) != 1) return NULL;
+    char *bytes = gdp_take(NULL, *n + 1u);
+    if (fread(bytes, 1, *n, file) != *n) gdp_die("--tokenize: the file is cut");
+    return bytes;
+}
+
+static void read_asked(gdp_fake *f, const char *path) {
+    FILE *file = *path ? fopen(path, "rb") : NULL;
+    if (*path && !file) gdp_die("%s: %s", path, strerror(errno));
+    gdp_fake_asked one;
+    while (file && (one.body = read_part(file, &one.n))) {
+        one.answer = read_part(file, &one.n_answer);
+        if (!one.answer) gdp_die("--tokenize: a body without an answer");
+        f->asked = gdp_take(f->asked, sizeof one * (f->n_asked + 1));
+        f->asked[f->n_asked++] = one;
+    }
+    if (file) fclose(file);
+}
+
 int main(int argc, char **argv) {
     unsigned first = 0, last = 0;
     int read = sscanf(gdp_option(argc, argv, "--ports", ""), "%u-%u", &first, &last);
@@ -217,6 +239,8 @@ int main(int argc, char **argv) {
     gdp_fake f = {.epoll = epoll_create1(EPOLL_CLOEXEC), .ports = last - first + 1};
     f.period_ns = (uint64_t)(gdp_option_number(argc, argv, "--period-us", 10000) * 1000);
     gdp_vllm_text_build(&f.text, gdp_option(argc, argv, "--model", "m"));
+    f.root = gdp_option(argc, argv, "--root", f.text.model);
+    read_asked(&f, gdp_option(argc, argv, "--tokenize", ""));
     signal(SIGPIPE, SIG_IGN);
     gdp_raise_file_limit();
     listener listeners[GDP_PORTS_MAX];

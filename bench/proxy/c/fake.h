@@ -32,11 +32,20 @@ typedef struct gdp_fake_conn {
     struct gdp_fake_conn *prev, *next;
 } gdp_fake_conn;
 
+/* A question to /tokenize and its answer: a fake has no tokenizer, so somebody who has one was asked before. */
+typedef struct gdp_fake_asked {
+    char *body, *answer;
+    uint32_t n, n_answer;
+} gdp_fake_asked;
+
 typedef struct gdp_fake {
     int epoll;
     unsigned ports;
     uint64_t period_ns;
     gdp_vllm_text text;
+    const char *root; /* the model's folder, as /v1/models tells it */
+    gdp_fake_asked *asked;
+    size_t n_asked;
     struct {
         uint64_t requests[GDP_PORTS_MAX], accepted, aborted, unknown, late;
         char unknown_path[128]; /* the last one: says what a proxy probed for in vain */

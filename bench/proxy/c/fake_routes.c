@@ -51,7 +51,29 @@ static void write_models(const gdp_fake *f, char *out, size_t room) {
     snprintf(out, room,
              "{\"object\":\"list\",\"data\":[{\"id\":\"%s\",\"object\":\"model\",\"created\":1795224942,"
              "\"owned_by\":\"vllm\",\"root\":\"%s\",\"parent\":null,\"max_model_len\":131072,\"permission\":[]}]}",
-             f->text.model, f->text.model);
+             f->text.model, f->root);
+}
+
+/* Room enough that no prompt ever waits for it: what is measured is the proxy. */
+static void write_metrics(const gdp_fake *f, char *out, size_t room) {
+    snprintf(out, room,
+             "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{engine=\"0\",model_name=\"%s\"} 0.0\n"
+             "# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{engine=\"0\",model_name=\"%s\"} 0.0\n"
+             "# TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc{engine=\"0\",model_name=\"%s\"} 0.0\n"
+             "# TYPE vllm:cache_config_info gauge\nvllm:cache_config_info{block_size=\"16\",engine=\"0\","
+             "num_gpu_blocks=\"1000000\"} 1.0\n",
+             f->text.model, f->text.model, f->text.model);
+}
+
+static void tokenize(gdp_fake *f, gdp_fake_conn *c, const char *body, size_t n) {
+    char out[GDP_REPLY_MAX];
+    for (size_t i = 0; i < f->n_asked; i++) {
+        const gdp_fake_asked *a = &f->asked[i];
+        if (a->n != n || memcmp(a->body, body, n)) continue;
+        gdp_fake_send(f, c, out, gdp_vllm_head(200, "application/json", a->n_answer, out));
+        return gdp_fake_send(f, c, a->answer, a->n_answer);
+    }
+    gdp_fake_send(f, c, out, gdp_vllm_reply(404, "application/json", "{\"detail\":\"Not Found\"}", out));
 }
 
 static void write_seen(const gdp_fake *f, char *out, size_t room) {
@@ -84,11 +106,13 @@ static void note_unknown(gdp_fake *f, const gdp_head *h) {
 void gdp_fake_answer(gdp_fake *f, gdp_fake_conn *c, const gdp_head *h, const char *body, size_t n) {
     if (path_is(h, "/v1/chat/completions")) return complete(f, c, body, n, &f->text.chat);
     if (path_is(h, "/v1/completions")) return complete(f, c, body, n, &f->text.completion);
+    if (path_is(h, "/tokenize")) return tokenize(f, c, body, n);
     char json[GDP_REPLY_MAX / 2] = "", out[GDP_REPLY_MAX];
     int status = 200;
     if (path_is(h, "/v1/models")) write_models(f, json, sizeof json);
     else if (path_is(h, "/version")) snprintf(json, sizeof json, "{\"version\":\"0.32.0\"}");
     else if (path_is(h, "/load")) snprintf(json, sizeof json, "{\"server_load\":0}");
+    else if (path_is(h, "/metrics")) write_metrics(f, json, sizeof json);
     else if (path_is(h, "/_bench/seen")) write_seen(f, json, sizeof json);
     else if (path_is(h, "/_bench/period")) set_period(f, h);
     else if (!path_is(h, "/health") && !path_is(h, "/ping")) {

@@ -112,8 +112,13 @@ size_t gdp_vllm_answer(const gdp_vllm_text *t, bool chat, unsigned tokens, char 
     return gdp_vllm_reply(200, "application/json", body, out);
 }
 
-size_t gdp_vllm_reply(int status, const char *type, const char *body, char *out) {
+size_t gdp_vllm_head(int status, const char *type, size_t length, char *out) {
     return (size_t)snprintf(out, GDP_REPLY_MAX,
-                            "HTTP/1.1 %d %s\r\n" HEAD "content-length: %zu\r\ncontent-type: %s\r\nvary: Origin\r\n\r\n%s",
-                            status, status == 200 ? "OK" : "Not Found", strlen(body), type, body);
+                            "HTTP/1.1 %d %s\r\n" HEAD "content-length: %zu\r\ncontent-type: %s\r\nvary: Origin\r\n\r\n",
+                            status, status == 200 ? "OK" : "Not Found", length, type);
+}
+
+size_t gdp_vllm_reply(int status, const char *type, const char *body, char *out) {
+    size_t head = gdp_vllm_head(status, type, strlen(body), out);
+    return head + (size_t)snprintf(out + head, GDP_REPLY_MAX - head, "%s", body);
 }

@@ -35,6 +35,7 @@ void gdp_vllm_text_build(gdp_vllm_text *t, const char *model);
 #define GDP_REPLY_MAX 4096
 size_t gdp_vllm_usage_chunk(const gdp_vllm_text *t, bool chat, unsigned tokens, char *out);
 size_t gdp_vllm_answer(const gdp_vllm_text *t, bool chat, unsigned tokens, char *out);
+size_t gdp_vllm_head(int status, const char *type, size_t length, char *out);
 size_t gdp_vllm_reply(int status, const char *type, const char *body, char *out);
 
 #endif
