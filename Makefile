@@ -11,7 +11,7 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
+.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy bench-routing bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
 
 help: ## tell the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,9 +67,13 @@ gates: build ## micro-benchmarks against their committed budgets
 bench: build ## every benchmark, with figures and charts in bench/results/
 	@$(PY) -m pytest bench/micro -q
 	@$(PY) -m bench.proxy
+	@$(PY) -m bench.routing
 
 bench-proxy: build ## CPU, latency and memory against nginx and aiohttp, in the same run
 	@$(PY) -m bench.proxy $(ARGS)
+
+bench-routing: build ## what routing by KV cache costs: index, events, books, a whole request with exact tokens
+	@$(PY) -m bench.routing $(ARGS)
 
 bench-quality: dev ## every routing policy in virtual time, 8 workers, 80 and 95 % load: who answers soonest
 	@$(PY) -m bench.quality --gate $(ARGS)

@@ -22,9 +22,9 @@ import pytest
 
 from bench import results
 from bench.micro.cases import BytesCase, Cases, load
+from bench.micro.samples import YARDSTICK
 
 BUDGETS: dict[str, dict[str, float]] = json.loads((Path(__file__).parent / "budgets.json").read_text())
-YARDSTICK = bytes(range(256)) * 16  # one calibration round walks 4 KiB
 ROUNDS = 40
 ROUND_S = 0.001
 PATIENCE_S = 4.0

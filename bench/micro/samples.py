@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from bench.proxy.bodies import BODIES, BodySet, chat_bodies
 
-__all__ = ["ANSWER", "CHUNKED", "EVENT", "REQUEST_HEAD", "RESPONSE_HEAD", "STREAMED_BODY", "body"]
+__all__ = [
+    "ANSWER",
+    "CHUNKED",
+    "EVENT",
+    "REQUEST_HEAD",
+    "RESPONSE_HEAD",
+    "STREAMED_BODY",
+    "YARDSTICK",
+    "body",
+]
 
+YARDSTICK = bytes(range(256)) * 16  # one calibration round walks 4 KiB
 REQUEST_HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nAccept-Encoding: gzip, deflate\r\n"
     b"Connection: keep-alive\r\nAccept: application/json\r\nContent-Type: application/json\r\n"

@@ -104,7 +104,7 @@ def payloads(kind: str, held: int = HELD) -> Iterator[tuple[int, list[Told]]]:
             for slot, engine in enumerate(engines):
                 yield from ((slot, [engine.evicted(), event]) for event in engine.prompt())
     if kind == "decode":
-        for step in range(held // 64):
+        for step in range(held // 128):
             for slot, engine in enumerate(engines):
                 tails = len(engine.tails)
                 yield slot, [engine.grown((step * 32 + n) % tails) for n in range(32)]
@@ -129,5 +129,9 @@ def rows(folder: Path, runs: int, held: int = HELD) -> Iterator[Row]:
         yield row(f"intake, {kind}", got["block_ns"] / 1e3, "us CPU/block", must=bounds[0], aim=bounds[1])
         if kind == "prefill":
             yield row(f"intake, {kind}: decode", got["decode_ns"] / 1e3, "us CPU/block")
-            yield row("memory per distinct block", got["index_bytes"], "B", must="value <= 40", aim="value <= 28")
-            yield row("engine-hash map per membership", got["map_bytes"], "B", must="value <= 16", aim="value <= 12")
+            yield row(
+                "memory per distinct block", got["index_bytes"], "B", must="value <= 40", aim="value <= 28"
+            )
+            yield row(
+                "engine-hash map per membership", got["map_bytes"], "B", must="value <= 16", aim="value <= 12"
+            )

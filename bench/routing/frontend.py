@@ -1,12 +1,12 @@
 """The whole frontend: CPU per request with exact tokens, and the time to the first token while Python burns.
 
-    turn 1    kv   round_robin      the same requests, the same fake workers, one after the other: what routing
-    turn 2    kv   round_robin      adds to forwarding stands beside it, measured within the same seconds
+    turn 1    kv   round_robin      the same requests, the same fake workers, one after the other: what
+    turn 2    kv   round_robin      forwarding alone costs stands beside, measured within the same seconds
     ...
 
-A row is the median of its turns. CPU is that of all threads of the frontend's process, the token thread and the
-index thread among them, over exactly the window. The fakes do not publish KV events (their intake has rows of
-its own): what the frontend sent is kept in the index as a prediction, at about the price of an event.
+A row is the median of its turns. CPU is that of all threads of the frontend's process, the token thread and
+the index thread among them, over exactly the window. The fakes do not publish KV events (their intake has
+rows of its own): what the frontend sent is kept in the index as a prediction, at about the price of an event.
 
 Figures count only where the frontend placed by tokens: its own counters say so (EXACT_MIN). While CPU is
 measured a request may wait PATIENCE_S for its tokens, so that a stall of the machine does not turn it into
@@ -67,7 +67,9 @@ LOADS = (
     Load(name="frontend, 1 K tokens", prompt="1k_tokens", conns=8, must=0.2, aim=0.1),
     Load(name="frontend, 8 KiB unseen", prompt="8k_unseen", conns=8, must=0.15, aim=0.1),
     Load(name="frontend, 128 KiB unseen", prompt="128k_unseen", conns=4, must=1.5, aim=1.1),
-    Load(name="frontend, 128 KiB known but for the last turn", prompt="128k_known", conns=4, must=0.3, aim=0.15),
+    Load(
+        name="frontend, 128 KiB known but for the last turn", prompt="128k_known", conns=4, must=0.3, aim=0.15
+    ),
 )
 BURNT = Load(
     name="TTFT p99, exact, Python burning 20 of 100 ms",

@@ -17,7 +17,16 @@ __all__ = ["EVENTS", "INDEX", "Program", "medians"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ("route/*.c", "base/*.c")
-FLAGS = ["-std=c11", "-D_GNU_SOURCE=", "-O3", "-DNDEBUG", "-fno-strict-overflow", "-Wall", "-Wextra", "-pthread"]
+FLAGS = [
+    "-std=c11",
+    "-D_GNU_SOURCE=",
+    "-O3",
+    "-DNDEBUG",
+    "-fno-strict-overflow",
+    "-Wall",
+    "-Wextra",
+    "-pthread",
+]
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """The prompts of the frontend's rows: English prose, as chats hold it, and never the same prompt twice.
 
-The prose is that of Python's own manual (pydoc_data), which every interpreter has: 0.6 MB, of which each body
-is another cut. A body carries 16 '@', which the load generator overwrites with a counter: in its first message,
-and nothing of the prompt was seen before; or in its last, and all before that is known.
+The prose is that of Python's own manual (pydoc_data), which every interpreter has: 0.5 MB, of which each
+body is another cut. A body carries 16 '@', which the load generator overwrites with a counter: in its first
+message, and nothing of the prompt was seen before; or in its last, and all before that is known.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from functools import cache
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Literal
 
 import msgspec
-from pydoc_data.topics import topics
 
 from bench.proxy.bodies import COUNTER
 
@@ -27,7 +27,7 @@ New = Literal["all", "last"]
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """Conversations of *size* bytes in *turns* messages. new: the whole prompt, or the last of the messages."""
+    """Conversations of *size* bytes in *turns* messages, of which all is new or only the last."""
 
     size: int
     turns: int
@@ -75,9 +75,7 @@ def conversation(of: Prompt, number: int) -> list[dict[str, str]]:
 def bodies(of: Prompt) -> list[bytes]:
     """The bodies of one kind of prompt."""
     asked = {"model": MODEL, "max_tokens": of.output, "temperature": 0.0, "stream": of.stream}
-    return [
-        msgspec.json.encode(asked | {"messages": conversation(of, number)}) for number in range(BODIES)
-    ]
+    return [msgspec.json.encode(asked | {"messages": conversation(of, number)}) for number in range(BODIES)]
 
 
 def write_prompts(folder: Path) -> None:

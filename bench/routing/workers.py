@@ -1,8 +1,8 @@
 """Fake workers that a frontend takes for exact: they tell a model's folder, a block size, and tokens.
 
-The fakes are those of bench.proxy, in C, so that one CPU feeds a frontend at its limit. They have no tokenizer;
-what a frontend asks of /tokenize when it meets a worker is a fixed set of probes, so a simulated worker is
-asked first and its answers are handed on.
+The fakes are those of bench.proxy, in C, so that one CPU feeds a frontend at its limit. They have no
+tokenizer; what a frontend asks of /tokenize when it meets a worker is a fixed set of probes, so a simulated
+worker is asked first and its answers are handed on.
 """
 
 from __future__ import annotations
