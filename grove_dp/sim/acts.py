@@ -30,6 +30,7 @@ class Act:
         self.for_s = for_s
         self.report = Report()
         self.placements = Placements()
+        self.waited = 0.0  # for a CPU, as a share of the time of each process
         self.took_s = 0.0  # until the last answer; 0: not played to its end
 
 

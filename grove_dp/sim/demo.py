@@ -38,6 +38,7 @@ __all__ = ["Demo", "DemoPlan"]
 
 _VICTIM = 1
 _WATCH_S = 0.5
+_WAITED = 0.1  # beyond it the times tell of the machine as much as of the policy
 _LEGEND = (
     "  cached: prompt tokens that the workers found in their caches; by tokens, by text: what kv knew of a",
     "  prompt in time; exact: predictions of cached tokens that came true to the token",
@@ -106,9 +107,10 @@ class Demo:
         *compared, last = self.acts
         for act in compared:
             world = await self._fresh_world(act)
-            before = await world.placements()
+            before, waited_s = await world.placements(), world.waited_s()
             await self._play(world, act)
             act.placements = (await world.placements()).since(before)
+            act.waited = (world.waited_s() - waited_s) / act.took_s / (len(world.workers) + 1)
         if self.world is None or self.act.policy != last.policy:
             await self._fresh_world(last)
         assert self.world is not None
@@ -217,10 +219,11 @@ class Demo:
             lines += ["", *table(played), "", *_LEGEND, ""]
         lines += _death(last) if last.report.sent else []
         late_s = max(act.report.lateness.at(0.99) for act in self.acts)
-        if late_s > LATE_S:
+        waited = max(act.waited for act in self.acts)
+        if late_s > LATE_S or waited > _WAITED:
             lines.append(
-                f"  warning: this machine was busy: p99 of the requests left {late_s * 1e3:.0f} ms late; "
-                "its own waiting is in these times"
+                f"  warning: this machine was busy: the processes waited {waited:.0%} of the time for a CPU, "
+                f"p99 of the requests left {late_s * 1e3:.0f} ms late; that is in these times"
             )
         return lines
 

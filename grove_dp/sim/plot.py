@@ -66,17 +66,21 @@ def plot_acts(acts: Sequence[Act], path: Path) -> None:
     for axes in (times, hits):
         axes.legend(loc="lower right", frameon=False)
         axes.grid(alpha=0.3)
+    times.set_xlim(left=0)  # after both are drawn: it fixes the right end, too
     figure.suptitle(f"the same {acts[0].report.sent} requests" if acts else "nothing was compared")
     figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def _first_tokens(axes: Axes, act: Act, colour: str) -> None:
     shares = [place / 200 for place in range(1, 201)]
-    axes.plot([act.report.ttft.at(share) for share in shares], shares, colour, label=act.policy)
-    axes.set_xscale("log")
-    axes.set_xlabel("first token within, s")
-    axes.set_ylabel("share of requests")
-    axes.set_ylim(0, 1)
+    median_ms = act.report.ttft.at(0.5) * 1e3
+    times_ms = [act.report.ttft.at(share) * 1e3 for share in shares]
+    axes.plot(
+        times_ms, [100 * share for share in shares], colour, label=f"{act.policy}: p50 {median_ms:.0f} ms"
+    )
+    axes.set_xlabel("first token within, ms")
+    axes.set_ylabel("requests, %")
+    axes.set_ylim(0, 100)
 
 
 def _hit_rates(axes: Axes, act: Act, colour: str) -> None:
