@@ -29,8 +29,8 @@ static door door_of(const gdp_books *b, const gdp_worker *w, const gdp_wish *wis
     const gdp_late_rule *rule = wish->late;
     const gdp_book *k = &b->book[w->slot];
     if (w->max_inflight && k->inflight >= w->max_inflight) return CLOSED;
-    if (!rule || !k->inflight) return OPEN;
     const gdp_tally *t = b->tally;
+    if (!rule || !k->inflight || !(t->kv_capacity[w->slot] > 0)) return OPEN;
     const gdp_rates *r = &b->rates[w->class_of];
     double backlog = 0, step = 0, prompt = wish->ask.prompt_tokens;
     if (r->prefill.n >= LEARNT) backlog = gdp_tally_backlog_s(t, &b->usual, w->slot, now_s);

@@ -5,8 +5,11 @@
  * once, whatever happened. No policy reads load anywhere else, so no path can forget to count (the commonest fault of
  * the peers). The ledger in seconds (cost.h) is kept whatever the policy is, so its rates are learnt when it is asked.
  *
- * A worker is full at max_inflight, and by the rules of late.h where they are set. Three things bound what those rules
+ * A worker is full at max_inflight, and by the rules of late.h where they are set. Four things bound what those rules
  * may do, since rates that fit badly must not starve a worker:
+ *   - they hold for a worker that tells the size of its cache: what computes prompts one after the other is an engine.
+ *     Something else that takes a second for whatever it is asked, a hundred at a time, looks just like a slow engine by
+ *     its first tokens, and was given two requests at a time (100 clients: 28 answers a second instead of 48);
  *   - they hold from the sixteenth observation on;
  *   - the ledger has no constant share per prompt: what an engine does once per step for all prompts together, or a
  *     network's delay, is no work that queues;
