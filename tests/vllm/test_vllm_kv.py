@@ -7,9 +7,7 @@ header `x-grove-cached-tokens`, both to the token.
 
 import asyncio
 import json
-import os
 import random
-import signal
 import statistics
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -147,12 +145,12 @@ def wrong(seen: list[Asked]) -> list[tuple[int, str, int | None, int, int]]:
     ]
 
 
-async def turns(frontend: Frontend, chats: Chats, count: int) -> list[Asked]:
+async def turns(frontend: Frontend, chats: Chats, count: int, *headers: str) -> list[Asked]:
     """One after the other, the workers' news heard between."""
     seen = []
     for _ in range(count):
         await heard(frontend)
-        seen.append(await chats.turn(frontend.port))
+        seen.append(await chats.turn(frontend.port, *headers))
     return seen
 
 
@@ -238,12 +236,16 @@ async def _same_tokens(worker: "VllmWorker", rig: "Path", chats: Chats) -> None:
 async def test_conversations_keep_their_caches_better_than_in_turns(
     frontend: Frontend, figures: list[results.Row]
 ) -> None:
-    """The same kind of conversations by cost and by round robin: how much is found, and what it saves."""
-    by_cost = await turns(frontend, Chats(random.Random(2), 8), TURNS // 3)
-    chats, in_turns = Chats(random.Random(3), 8), []
-    for _ in range(TURNS // 3):
-        await heard(frontend)
-        in_turns.append(await chats.turn(frontend.port, "x-policy: round_robin"))
+    """The same kind of conversations by cost and by round robin: how much is found, and what it saves.
+
+    In small groups by turns, because the machine's speed drifts; so each policy's evict the other's, too.
+    """
+    by_cost: list[Asked] = []
+    in_turns: list[Asked] = []
+    ours, theirs = Chats(random.Random(2), 8), Chats(random.Random(3), 8)
+    for _ in range(4):
+        by_cost += await turns(frontend, ours, 25)
+        in_turns += await turns(frontend, theirs, 25, "x-policy: round_robin")
     kv, rr = hit_rate(by_cost) * 100, hit_rate(in_turns) * 100
     figures += [
         results.row(
@@ -266,25 +268,24 @@ async def test_predictions_of_requests_that_come_together(
 ) -> None:
     """Between choice and computation others may store and evict what it was about, so not all can be right.
 
-    A request runs beside three others at most, which evict what nobody used for longest: not what it shares
-    with a system prompt in use. What can go are its own conversation's older blocks, when it was not asked
-    for a while. So predictions may be too high by evictions and too low by stores, but most are right, and
-    in sum they are near the truth.
+    A client waits for its own conversation, and nobody shares its system prompts, so of what was stored since
+    only the block that its last answer filled can be missing. What can have gone are blocks of whoever was
+    not asked for longest, and eight conversations are somewhat less than both caches hold. Both are rare:
+    one in ten at the most.
     """
-    rng = random.Random(4)
 
     async def client(number: int) -> list[Asked]:
-        chats = Chats(random.Random(rng.random()), 2)
+        chats = Chats(random.Random(40 + number), 2)
         return [await chats.turn(frontend.port) for _ in range(TURNS_EACH)]
 
     seen = [one for many in await asyncio.gather(*map(client, range(CLIENTS))) for one in many]
     predicted, realised = sum(asked.predicted or 0 for asked in seen), sum(asked.realised for asked in seen)
     figures += [
         results.row("together_requests", len(seen), "requests"),
-        results.row("together_predictions_right", share(seen) * 100, "%", must="value >= 80"),
+        results.row("together_predictions_right", share(seen) * 100, "%", must="value >= 90"),
         results.row("together_tokens", predicted, "tokens", anchor="realised", anchor_value=realised),
     ]
-    assert share(seen) >= 0.8, wrong(seen)
+    assert share(seen) >= 0.9, wrong(seen)
     assert 0.9 < predicted / realised < 1.1
 
 
@@ -417,8 +418,7 @@ async def test_a_worker_that_is_killed_and_comes_back_is_known_to_be_empty(
     assert (asked.worker, asked.predicted) == (victim.id, 7 * BLOCK)
 
     verdicts = frontend.log().count("tokens agree with the worker's")
-    os.killpg(victim.pid, signal.SIGKILL)
-    await victim.gone()
+    await victim.end()  # SIGKILL for all its processes
     await frontend.worker_until(victim.id, 30.0, state="unhealthy")
     elsewhere = await ask(frontend.port, COMPLETIONS, **known)
     assert (elsewhere.worker != victim.id, elsewhere.predicted, elsewhere.realised) == (True, 0, 0)
