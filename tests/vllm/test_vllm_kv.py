@@ -467,6 +467,7 @@ async def test_what_was_missed_is_made_good_by_replay(
     async with Splice(worker.folder / "events") as splice, routing(kv_workers) as frontend:
         chats = Chats(rng, 6)
         seen = await turns(frontend, chats, 20)
+        await heard(frontend)
         before = await events(frontend, worker)
         if how == "cut":
             splice.cut()
