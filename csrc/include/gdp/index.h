@@ -48,7 +48,7 @@
  * a share of the cap. If an allocation fails, less is known, never more: a store returns how far it came, a removal that
  * cannot split forgets what is behind the hole.
  *
- * Numbers (2 cores, 2.4 GHz, `python -m bench.routing.index`): a lookup among 64 workers x 2,048 blocks 0.2 to 0.4 us,
+ * Numbers (2 cores, 2.4 GHz, `make bench-routing`): a lookup among 64 workers x 2,048 blocks 0.2 to 0.4 us,
  * 5 to 8 us when 64 MiB were written before it; 1,024 workers x 8,192 blocks 0.7 to 1.2 us; 23 to 26 bytes per distinct
  * block, all included; 120 to 240 ns to store a new block, growth included, 300 to 600 at the cap, where the longest
  * store took 3 ms.
