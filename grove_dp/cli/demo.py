@@ -102,12 +102,18 @@ async def _demo(args: argparse.Namespace) -> int:
             _draw(demo, args.plot)
         code = 1 if demo.failed else 0
         if args.stay:
-            _say(f"\nstill up; try:\n{demo.curl()}\nCtrl-C ends it")
+            _say(f"\nstill up; try:\n{demo.curl()}\n{_why(demo)}\nCtrl-C ends it")
             with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a stay ends, not a failure
                 await asyncio.Event().wait()
             return code
         _say(f"\nto try it by hand, run `grove-dp demo --stay` and then\n{demo.curl()}")
     return code
+
+
+def _why(demo: Demo) -> str:
+    """A line to paste: why the last request went where it went."""
+    assert demo.world is not None
+    return f"curl -s '{demo.world.admin_url}/explain?last=1'"
 
 
 def _draw(demo: Demo, path: Path) -> None:

@@ -150,7 +150,8 @@ class Demo:
             report=act.report,
         )
         self.act, self._act_begun = act, self._clock.now()
-        self._tell(f"policy {act.policy}, on {world.url}: replaying {act.for_s:g} s of conversations")
+        stretch = f"seconds {act.begins_s:g} to {act.begins_s + act.for_s:g}"
+        self._tell(f"policy {act.policy} on {world.url}, admin :{world.admin_port}: replaying {stretch}")
         beside = [asyncio.ensure_future(self._watch(world))]
         if meanwhile is not None:
             beside.append(asyncio.ensure_future(meanwhile))
@@ -221,10 +222,10 @@ class Demo:
         late_s = max(act.report.lateness.at(0.99) for act in self.acts)
         waited = max(act.waited for act in self.acts)
         if late_s > LATE_S or waited > _WAITED:
-            lines.append(
-                f"  warning: this machine was busy: the processes waited {waited:.0%} of the time for a CPU, "
-                f"p99 of the requests left {late_s * 1e3:.0f} ms late; that is in these times"
-            )
+            lines += [
+                f"  warning: this machine was busy: the processes waited {waited:.0%} of the time for a CPU,",
+                f"  p99 of the requests left {late_s * 1e3:.0f} ms late; that is in these times",
+            ]
         return lines
 
     def curl(self) -> str:

@@ -132,6 +132,11 @@ class World:
         """The base URL for clients."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def admin_url(self) -> str:
+        """The frontend's admin API."""
+        return f"http://127.0.0.1:{self.admin_port}"
+
     def worker_id(self, place: int) -> str:
         """The name under which the frontend knows a worker."""
         return f"127.0.0.1:{self.worker_ports[place]}"
