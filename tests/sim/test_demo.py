@@ -69,7 +69,7 @@ async def test_kv_finds_more_in_caches_than_round_robin_and_the_frontend_hides_t
     tmp_path,
 ):
     worlds = WorldPlan(workers=3, worker_port=0, port=0, admin_port=0)
-    plan = DemoPlan(8.0, conversations=Conversations(rate=9.0))
+    plan = DemoPlan(6.0, conversations=Conversations(rate=12.0))
     said, pids = [], set()
     async with Demo(worlds, plan, clock=SystemClock(), announce=said.append) as demo:
         await demo.run()
