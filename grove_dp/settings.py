@@ -197,6 +197,13 @@ class KvEvents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     replay_endpoint: Annotated[
         str | None, _text("their replay socket, tcp://*:PORT of rank 0; unset: none")
     ] = None
+    heal: Annotated[
+        bool,
+        _field(
+            "a worker whose events have a hole that no replay fills is asked to tell again of the blocks that"
+            " requests find (vllm_xargs.kv_cache_report_mode, vLLM 0.26 and later)"
+        ),
+    ] = False
     topic: Annotated[str | None, _text("topic to subscribe to; unset: all")] = None
 
 

@@ -186,6 +186,7 @@ static gdp_reason read_json(gdp_loop *l, gdp_exchange *x, const char **detail, c
     x->stream = b.stream;
     x->many = b.many;
     x->max_tokens = b.max_tokens;
+    x->open_at = b.open.off;
     x->prompt = b.messages.len ? b.messages : b.prompt;
     x->tools = b.tools;
     x->salt = b.cache_salt;

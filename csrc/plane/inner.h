@@ -179,6 +179,8 @@ struct gdp_exchange {
     int64_t predicted;      /* cached tokens expected at its last placement; -1: nothing is known */
     uint8_t policy;
     bool exposes;           /* the client is told where and why */
+    bool heals;             /* this attempt asks the worker to tell of the blocks that it finds */
+    uint32_t open_at;       /* of the body's '{' */
 
     /* the answer */
     uint16_t status;     /* of the worker */

@@ -86,11 +86,21 @@ void upstream_pause(gdp_loop *l, gdp_upstream *u, bool pause) {
 
 /* ---- send ------------------------------------------------------------------------------------------------------- */
 
+static const char HEAL[] = "\"vllm_xargs\":{\"kv_cache_report_mode\":\"full\"},";
+
+/* Into a body that has no such field of its own; behind the opening brace, where it is in nobody's way. */
+static bool asks_for_reports(const gdp_exchange *x, const gdp_worker *w) {
+    if (!w->heals || x->multipart || (x->endpoint != GDP_E_CHAT && x->endpoint != GDP_E_COMPLETIONS)) return false;
+    return x->body.len > 2 && !memmem(x->body.data, x->body.len, "\"vllm_xargs\"", 12);
+}
+
 /* The lines that depend on worker and splice. Rewritten for each attempt. */
 static int finish_head(gdp_loop *l, gdp_exchange *x, const gdp_worker *w) {
     char tail[UPSTREAM_TAIL_ROOM];
     int n = 0;
+    x->heals = asks_for_reports(x, w);
     uint64_t length = (uint64_t)x->body.len - (x->inject ? x->splice.cut : 0) + (x->inject ? x->splice.text_len : 0);
+    if (x->heals) length += sizeof HEAL - 1;
     if (x->method == GDP_POST || length) n = snprintf(tail, sizeof tail, "content-length: %llu\r\n", (unsigned long long)length);
     if (w->rank >= 0) n += snprintf(tail + n, sizeof tail - (size_t)n, "x-data-parallel-rank: %d\r\n", w->rank);
     n += snprintf(tail + n, sizeof tail - (size_t)n, "host: %.*s\r\n\r\n", w->authority_len, w->authority);
@@ -98,11 +108,18 @@ static int finish_head(gdp_loop *l, gdp_exchange *x, const gdp_worker *w) {
     return buf_add(l, &x->head, tail, (size_t)n);
 }
 
-static int parts_of(const gdp_exchange *x, struct iovec iov[4]) {
+#define PARTS 6
+
+static int parts_of(const gdp_exchange *x, struct iovec iov[PARTS]) {
     int n = 0;
-    uint32_t upto = x->inject ? x->splice.at : x->body.len;
+    uint32_t upto = x->inject ? x->splice.at : x->body.len, done = 0;
     iov[n++] = (struct iovec){x->head.data, x->head.len};
-    iov[n++] = (struct iovec){x->body.data, upto};
+    if (x->heals) { /* the splice is never before what follows the brace */
+        done = x->open_at + 1;
+        iov[n++] = (struct iovec){x->body.data, done};
+        iov[n++] = (struct iovec){(void *)(uintptr_t)HEAL, sizeof HEAL - 1};
+    }
+    iov[n++] = (struct iovec){x->body.data + done, upto - done};
     if (x->inject) {
         uint32_t from = x->splice.at + x->splice.cut;
         iov[n++] = (struct iovec){(void *)(uintptr_t)x->splice.text, x->splice.text_len};
@@ -112,7 +129,7 @@ static int parts_of(const gdp_exchange *x, struct iovec iov[4]) {
 }
 
 bool upstream_all_sent(const gdp_exchange *x) {
-    struct iovec iov[4];
+    struct iovec iov[PARTS];
     uint64_t all = 0;
     if (!x->head.len) return true; /* dropped once all was sent */
     int n = parts_of(x, iov);
@@ -123,7 +140,7 @@ bool upstream_all_sent(const gdp_exchange *x) {
 /* 1 all sent, 0 the kernel is full, -1 the connection is broken. */
 static int send_more(gdp_upstream *u) {
     gdp_exchange *x = u->x;
-    struct iovec iov[4], *at = iov;
+    struct iovec iov[PARTS], *at = iov;
     int n = parts_of(x, iov);
     uint64_t skip = x->sent, left = 0;
     for (int i = 0; i < n; i++) left += iov[i].iov_len;

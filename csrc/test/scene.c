@@ -56,7 +56,7 @@ bool scene_publish(scene *s) {
     if (!t) return false;
     for (unsigned i = 0; i < s->n_workers; i++) {
         gdp_worker w = {.slot = i, .max_inflight = s->worker[i].max_inflight, .key = s->worker[i].key,
-                        .state = s->worker[i].state, .family = AF_INET, .port = s->worker[i].port, .ip = {127, 0, 0, 1}};
+                        .state = s->worker[i].state, .heals = s->worker[i].heals, .rank = -1, .family = AF_INET, .port = s->worker[i].port, .ip = {127, 0, 0, 1}};
         w.id_len = w.authority_len = (uint8_t)snprintf(w.id, sizeof w.id, "worker-%u", i);
         memcpy(w.authority, w.id, sizeof w.id);
         CHECK(gdp_table_worker(t, i, &w) == 0);

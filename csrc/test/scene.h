@@ -47,6 +47,7 @@ struct scene {
         uint8_t state;
         uint32_t max_inflight;
         uint64_t key;
+        bool heals;
     } worker[SCENE_WORKERS];
     scene_answer *answer;
     peer busy[64]; /* worker ends that answer by themselves */

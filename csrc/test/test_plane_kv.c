@@ -275,6 +275,32 @@ static void a_class_has_promises_of_its_own(void) {
     scene_close(&s);
 }
 
+/* Beside the usage that we ask for, in front, and not where the client has such a field of its own. */
+static void a_worker_with_a_hole_in_its_events_is_asked_to_tell_again(void) {
+    gdp_case(__func__);
+    static const char WANTED[] = "content-length: 126\r\nhost: worker-0\r\n\r\n{\"vllm_xargs\":{\"kv_cache_report_mode\":\"full\"},"
+                                 "\"stream_options\":{\"include_usage\":true},\"model\":\"m\",\"messages\":[],\"stream\":true}";
+    static const char OWN[] = "POST /v1/chat/completions HTTP/1.1\r\nhost: f\r\ncontent-type: application/json\r\n"
+                              "content-length: 43\r\n\r\n{\"model\":\"m\",\"messages\":[],\"vllm_xargs\":{}}";
+    scene s = {0};
+    scene_defaults(&s);
+    s.worker[0].heals = true;
+    scene_open(&s, 1);
+    peer c = scene_ask(&s, CHAT_STREAM), w = scene_worker(&s, 0);
+    scene_hear(&s, &w, "\"stream\":true}");
+    CHECK(strstr(w.data, WANTED));
+    scene_say(&s, &w, STREAM_HEAD);
+    scene_say(&s, &w, STREAM_DONE);
+    scene_hear(&s, &c, "0\r\n\r\n");
+    peer_end(&c), peer_end(&w);
+    c = scene_ask(&s, STR(OWN)), w = scene_worker(&s, 0);
+    scene_hear(&s, &w, "\r\n\r\n{\"model\":\"m\",\"messages\":[],\"vllm_xargs\":{}}");
+    scene_say(&s, &w, OK_JSON);
+    scene_hear(&s, &c, "done");
+    peer_end(&c), peer_end(&w);
+    scene_close(&s);
+}
+
 void gdp_test_plane_kv(void)
 {
     the_worker_that_holds_the_prefix_is_chosen();
@@ -287,5 +313,6 @@ void gdp_test_plane_kv(void)
     what_was_predicted_is_compared_with_what_came_true();
     requests_wait_for_room_and_all_are_served();
     a_class_has_promises_of_its_own();
+    a_worker_with_a_hole_in_its_events_is_asked_to_tell_again();
     gdp_case(NULL);
 }

@@ -92,7 +92,7 @@ class Frontend:
         self._asker = Asker()
         self.token_thread = TokenThread(self.plane.native)
         self._follow(around, secret)
-        self.watchman = Watchman(self.plane, around.clock)
+        self.watchman = Watchman(self.plane, self.kv_feeds.warmed, around.clock)
         self.admin = AdminPort(
             self.plane, self.metrics, self.state, lambda: self._loaded, self._caches, self.indexer.stats
         )
@@ -107,7 +107,7 @@ class Frontend:
             registry, self._settings, asker, changed, native.close_circuit, clock, around.rng
         )
         self._resolver = Resolver(registry, self._settings, changed, clock)
-        self.kv_feeds = KvFeeds(registry, self._settings, asker, self.indexer, clock)
+        self.kv_feeds = KvFeeds(registry, self._settings, asker, self.indexer, changed, clock)
         self._scraper = Scraper(registry, asker, native.scraped, changed, clock)
         self.tokenizers = Tokenizers(
             registry, self._settings, asker, ChainKey(secret), self.token_thread, changed, clock

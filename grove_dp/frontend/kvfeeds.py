@@ -15,7 +15,7 @@ from grove_dp.clock import Clock
 from grove_dp.frontend.asking import Asker, NoAnswer
 from grove_dp.frontend.followers import Followers
 from grove_dp.native.indexer import Indexer
-from grove_dp.routing.kvevents import FeedState, KvEvents, UnreachableSource
+from grove_dp.routing.kvevents import FeedState, Kind, KvEvents, UnreachableSource
 from grove_dp.routing.kvsources import InvalidSources, KvSource, read_sources, template_sources
 from grove_dp.routing.models import base_of
 from grove_dp.routing.workers import Registry, Worker
@@ -25,6 +25,7 @@ __all__ = ["KvFeeds"]
 
 FIRST_S: Final = 0.25  # until it answers
 AGAIN_S: Final = 30.0
+ASKED: Final = 3  # beside Kind: a batch that we asked for
 LOST_S: Final = 2.0  # while it is not ready: it may come back at any time
 LOOK_S: Final = 1.0  # how soon it is noticed that a feed changed
 GROWTH: Final = 2.0
@@ -41,8 +42,11 @@ class KvFeeds:
         settings: Callable[[], Settings],
         asker: Asker,
         indexer: Indexer,
+        changed: Callable[[], None],
         clock: Clock,
     ) -> None:
+        self._registry = registry
+        self._publish = changed
         self._settings = settings
         self._asker = asker
         self._indexer = indexer
@@ -56,8 +60,29 @@ class KvFeeds:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        async with KvEvents(self._indexer, changed=self._stirred.add) as self._events:
+        heal = self._settings().kv_events.heal
+        async with KvEvents(self, changed=self._changed, heal=heal) as self._events:
             await self._followers.run()
+
+    def push(self, slot: int, kind: int, payload: memoryview) -> bool:
+        """A message for the index thread. Of a slot that heals, stores may be reports: they add no copies."""
+        asked = kind == Kind.EVENTS and self._events is not None and self._events.heals(slot)
+        return self._indexer.push(slot, ASKED if asked else kind, payload)
+
+    def warmed(self, slot: int) -> None:
+        """Predictions for the slot come true, one after the other."""
+        if self._events is not None and self._events.cold(slot):
+            self._events.warmed(slot)
+
+    def _changed(self, slot: int) -> None:
+        """The slot's events are in another state: do requests there have to ask for reports?"""
+        self._stirred.add(slot)
+        for worker in self._registry:
+            if worker.slot == slot and self._events is not None:
+                heals = self._events.heals(slot)
+                if heals != worker.heals:
+                    worker.heals = heals
+                    self._publish()
 
     def states(self) -> dict[int, FeedState]:
         """Publishers by slot; a slot without one is silent."""

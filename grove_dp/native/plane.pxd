@@ -44,6 +44,7 @@ cdef extern from "gdp/load.h" nogil:
         uint8_t family
         uint16_t port, class_of
         int16_t rank
+        bint heals
         uint8_t ip[16]
         uint8_t id_len
         uint8_t authority_len

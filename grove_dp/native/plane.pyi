@@ -22,6 +22,7 @@ class WorkerRow(NamedTuple):
     max_inflight: int  # 0: no cap
     class_of: int = 0  # < CLASSES
     rank: int = -1  # data-parallel rank to ask for; -1: none
+    heals: bool = False  # requests ask it to tell again of the blocks that they find (kv_cache_report_mode)
 
 class ModelRow(NamedTuple):
     name: str

@@ -25,7 +25,7 @@ SLOTS_MAX = GDP_SLOTS_MAX
 CLASSES = GDP_CLASSES
 
 WorkerRow = namedtuple(
-    "WorkerRow", "slot id authority ip port state max_inflight class_of rank", defaults=(0, -1)
+    "WorkerRow", "slot id authority ip port state max_inflight class_of rank heals", defaults=(0, -1, False)
 )
 ModelRow = namedtuple("ModelRow", "name workers body exact", defaults=(False,))
 Book = namedtuple(
@@ -141,7 +141,7 @@ cdef int _read_worker(row, gdp_worker *w) except -1:
     w.slot, w.port, w.max_inflight = row.slot, row.port, row.max_inflight
     if not 0 <= row.class_of < GDP_CLASSES:
         raise ValueError(f"class_of of {row.id} must be 0..{GDP_CLASSES - 1}, got {row.class_of}")
-    w.class_of, w.rank = row.class_of, row.rank
+    w.class_of, w.rank, w.heals = row.class_of, row.rank, row.heals
     w.state = STATES.index(row.state)
     w.family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     memcpy(w.ip, <const char *> packed, len(packed))

@@ -80,6 +80,7 @@ class Worker(Struct, eq=False):
     leaving: bool = False
     models: dict[str, bytes] = {}
     block_size: int | None = None  # of its KV cache, as its metrics tell
+    heals: bool = False  # its events have a hole that requests are to fill
 
     @property
     def id(self) -> str:
@@ -321,6 +322,7 @@ def _row(worker: Worker, max_inflight: int, class_of: int) -> WorkerRow:
         max_inflight=worker.cap(max_inflight),
         class_of=class_of,
         rank=spec.rank,
+        heals=worker.heals,
     )
 
 

@@ -38,8 +38,7 @@ async def fleet(
         block_size=BLOCK,
         num_gpu_blocks=blocks,
         enable_prompt_tokens_details=True,
-        kv_events=told if events else None,
-        **(sim or {}),
+        **({"kv_events": told if events else None} | (sim or {})),
     )
     async with workers:
         urls = [worker.url for worker in workers]
@@ -280,3 +279,42 @@ async def test_predictions_that_fail_raise_an_alarm() -> None:
 
         await _until(alarmed, 15.0)
         assert "PredictionsFail" in frontend.log()
+
+
+async def test_a_hole_that_no_replay_fills_is_healed_by_asking_for_reports() -> None:
+    """Cold it is told of too little; each request makes the worker tell again what it found."""
+    rng = random.Random(7)
+    sim = {
+        "kv_events": EventSettings(
+            endpoint="tcp://127.0.0.1:0", replay_endpoint="tcp://127.0.0.1:0", buffer_steps=2
+        )
+    }
+    async with fleet(1, blocks=800, sim=sim, kv_events={"heal": True}) as (frontend, workers):
+        await _live(frontend)
+        await _exact(frontend)
+        chats = [_conversation(rng, 90) for _ in range(4)]
+        for messages in chats:
+            await _chat(frontend, messages)
+        workers[0].fault("events_gap", count=9)
+        for _ in range(12):
+            await _chat(frontend, _conversation(rng, 40))
+
+        async def state() -> bool:
+            return all(row["kv"]["events"]["state"] == "cold" for row in (await frontend.workers()).values())
+
+        await _until(state)
+        for messages in chats:  # the first request asks, and the worker tells
+            await _chat(frontend, messages)
+        await _told(frontend, workers)
+        for messages in chats:
+            answer, said = await _chat(frontend, messages)
+            found = said["usage"]["prompt_tokens_details"]["cached_tokens"]
+            assert int(answer.header("x-grove-cached-tokens") or -1) == found > 0
+
+        async def warm() -> bool:
+            for messages in chats:
+                await _chat(frontend, messages)
+            rows = (await frontend.workers()).values()
+            return all(row["kv"]["events"]["state"] == "live" for row in rows)
+
+        await _until(warm, 40.0)

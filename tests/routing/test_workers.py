@@ -235,5 +235,5 @@ def test_rows_carry_the_host_header_the_state_and_the_cap():
     ready(registry, "http://10.0.0.2", max_inflight=0)
     registry.drain("10.0.0.2:8000", True)
     first, second = registry.table(16).workers
-    assert first == (0, "[::1]:9000", "[::1]:9000", "::1", 9000, "ready", 16, 0, -1)
+    assert first == (0, "[::1]:9000", "[::1]:9000", "::1", 9000, "ready", 16, 0, -1, False)
     assert (second.state, second.max_inflight) == ("draining", 0)

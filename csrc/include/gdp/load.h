@@ -67,6 +67,7 @@ typedef struct {
     uint16_t port;         /* host order */
     uint16_t class_of;     /* < GDP_CLASSES */
     int16_t rank;          /* data-parallel rank to ask for, -1: none */
+    bool heals;            /* its events have a hole: requests ask it to tell again of all that they find there */
     uint8_t ip[16];
     uint8_t id_len, authority_len;
     char id[GDP_ID_MAX];
