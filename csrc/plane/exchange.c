@@ -276,7 +276,6 @@ void exchange_ready(gdp_loop *l, gdp_exchange *x) {
         return;
     }
     budget_deposit(l);
-    place_prepare(l, x);
     if (!tokens_park(l, x)) exchange_place(l, x);
 }
 

@@ -273,6 +273,7 @@ struct gdp_loop {
     bool q_all;             /* look at those without a worker too, though their time has not come */
     _Atomic uint32_t pump;   /* a booking was freed: look at the queue */
     uint64_t probe_at;       /* when to look at the queue though nothing was freed */
+    uint64_t fell_back_at;   /* when a request was last placed without the tokens that it wanted, 0 never */
     gdp_late_rule rule;      /* of the request that is being placed */
     gdp_lane *lanes;
     uint32_t n_lanes;
@@ -379,7 +380,6 @@ void exchange_sweep(gdp_loop *l); /* what waits for a worker that is gone goes t
 void exchange_release(gdp_loop *l, gdp_exchange *x, gdp_end end, bool keep_connection); /* free the leg's booking and upstream */
 
 /* place.c */
-void place_prepare(gdp_loop *l, gdp_exchange *x); /* its body is here: names of its text, where they are wanted */
 gdp_placing exchange_place(gdp_loop *l, gdp_exchange *x); /* x may be over after it */
 /* From the queue: not if its first token would come after the deadline; 0: whenever. */
 gdp_placing place_by(gdp_loop *l, gdp_exchange *x, double deadline_s);

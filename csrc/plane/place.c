@@ -1,7 +1,6 @@
 /* place.c -- which worker: what is known of the prompt, who holds how much of it, choose and book, tell the index.
  *
- *   place_prepare   the body is here: names of its text (APPROX, and KV for when token ids do not come in time)
- *   exchange_place  match -> gdp_place (choose and book in one critical section) -> predict -> upstream_open
+ *   name_text -> match -> gdp_place (choose and book in one critical section) -> predict -> upstream_open
  *
  * What a prompt has in common with earlier ones is known in one of two ways, through the same index:
  *
@@ -18,6 +17,7 @@
 
 #define TEXT_WORDS (GDP_TEXT_BLOCK / 4)
 #define CHUNK_BLOCKS 16u
+#define FELL_BACK (60000 * MS) /* how long a request without its tokens makes others be named by text, too */
 
 /* ---- names of text -------------------------------------------------------------------------------------------------- */
 
@@ -31,11 +31,21 @@ static uint64_t text_root(const gdp_loop *l, const gdp_exchange *x, const model 
     return gdp_hash(x->body.data + x->tools.off, x->tools.len, gdp_chain_root(key, &scope) ^ x->endpoint);
 }
 
-void place_prepare(gdp_loop *l, gdp_exchange *x) {
+/* Requests that have their tokens are named by text, too, while others have to do without: those find something then. */
+static bool wants_text(gdp_loop *l, const gdp_exchange *x) {
+    if (!x->chain) {
+        const model *m = exchange_model(l, x);
+        if (m && m->exact) l->fell_back_at = l->now;
+        return true;
+    }
+    return l->fell_back_at && l->now - l->fell_back_at < FELL_BACK;
+}
+
+static void name_text(gdp_loop *l, gdp_exchange *x) {
     const gdp_indexer *ix = l->plane->indexer;
     const model *m = exchange_model(l, x);
     uint32_t n = x->prompt.len / GDP_TEXT_BLOCK;
-    if (!ix || !m || !n || !by_cost(x) || !l->set->predict_text_s) return;
+    if (!ix || !m || !n || x->text || !by_cost(x) || !l->set->predict_text_s || !wants_text(l, x)) return;
     uint64_t *names = gdp_alloc(n * sizeof *names);
     if (!names) return;
     uint64_t parent = text_root(l, x, m);
@@ -79,11 +89,14 @@ static uint32_t match(gdp_loop *l, const gdp_exchange *x, gdp_wish *wish) {
     return (uint32_t)known;
 }
 
+/* Tells the index what its worker will hold. By tokens only what it does not hold already; by text all of it, which
+ * renews what an earlier turn said. */
 static void predict(gdp_loop *l, const gdp_exchange *x, uint32_t slot) {
     gdp_indexer *ix = l->plane->indexer;
-    uint32_t now_s = (uint32_t)(l->now / 1000000000u);
-    if (x->chain && l->set->predict_s) gdp_indexer_predict(ix, slot, x->chain, x->n_chain, now_s + l->set->predict_s);
-    if (x->text && l->set->predict_text_s) gdp_indexer_predict(ix, slot, x->text, x->n_text, now_s + l->set->predict_text_s);
+    const gdp_settings *s = l->set;
+    uint32_t now_s = (uint32_t)(l->now / 1000000000u), held = x->chain ? l->reach[GDP_PREDICTED][slot] : 0;
+    if (x->chain && s->predict_s) gdp_indexer_predict(ix, slot, x->chain, x->n_chain, held, now_s + s->predict_s);
+    if (x->text && s->predict_text_s) gdp_indexer_predict(ix, slot, x->text, x->n_text, 0, now_s + s->predict_text_s);
 }
 
 /* ---- responses that stay with their worker --------------------------------------------------------------------------- */
@@ -164,6 +177,7 @@ static void placed(gdp_loop *l, gdp_exchange *x, const gdp_wish *wish, const gdp
 }
 
 gdp_placing place_by(gdp_loop *l, gdp_exchange *x, double deadline_s) {
+    name_text(l, x);
     gdp_wish wish = wish_of(l, x, deadline_s);
     gdp_placement at;
     uint32_t known = l->reader && by_cost(x) && (x->chain || x->n_text) ? match(l, x, &wish) : 0;

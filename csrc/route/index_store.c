@@ -191,15 +191,35 @@ int64_t gdp_index_store(gdp_index *x, uint32_t slot, unsigned medium, uint64_t p
     return gdp_store_chain(x, &t);
 }
 
+static void gdp_predict_room(gdp_index *x, size_t n, uint32_t expires_s)
+{
+    gdp_index_make_room(x, n);
+    while (x->count.predicted_blocks + n > x->soft_max && gdp_index_evict_soft(x)) {}
+    if (expires_s < x->scan.next_s) x->scan.next_s = expires_s;
+}
+
 int64_t gdp_index_predict(gdp_index *x, uint32_t slot, const uint64_t *chain, size_t n, uint32_t now_s,
                           uint32_t expires_s)
 {
     gdp_storing t = {.slot = slot, .medium = GDP_PREDICTED, .chain = chain, .n = n, .now_s = now_s,
                      .expires_s = expires_s};
     if (slot >= GDP_INDEX_SLOTS) return GDP_BAD;
-    gdp_index_make_room(x, n);
-    while (x->count.predicted_blocks + n > x->soft_max && gdp_index_evict_soft(x)) {}
-    if (expires_s < x->scan.next_s) x->scan.next_s = expires_s;
+    gdp_predict_room(x, n, expires_s);
+    return gdp_store_chain(x, &t);
+}
+
+int64_t gdp_index_predict_after(gdp_index *x, uint32_t slot, uint64_t parent, const uint64_t *chain, size_t n,
+                                uint32_t now_s, uint32_t expires_s)
+{
+    gdp_storing t = {.slot = slot, .medium = GDP_PREDICTED, .chain = chain, .n = n, .now_s = now_s,
+                     .expires_s = expires_s};
+    if (slot >= GDP_INDEX_SLOTS) return GDP_BAD;
+    gdp_predict_room(x, n, expires_s);
+    if (!gdp_segment_alive(x, parent, &t.at, &t.depth)) {
+        x->count.orphans++;
+        return GDP_ORPHAN;
+    }
+    t.depth++;
     return gdp_store_chain(x, &t);
 }
 

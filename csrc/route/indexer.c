@@ -138,10 +138,14 @@ static void clear(gdp_indexer *ix, uint32_t slot) {
     pthread_mutex_unlock(&ix->lock);
 }
 
-static void predict(gdp_indexer *ix, uint32_t slot, const gdp_ring_message *m) {
-    const uint64_t *words = m->data; /* expiry, then the chain */
-    size_t n = m->len / sizeof *words;
-    if (n > 1) gdp_index_predict(ix->index, slot, words + 1, n - 1, gdp_indexer_now_s(), (uint32_t)words[0]);
+/* words: expiry, then the chain, its first being the parent of the others when `after`. */
+static void predict(gdp_indexer *ix, uint32_t slot, const gdp_ring_message *m, bool after) {
+    const uint64_t *words = m->data;
+    size_t n = m->len / sizeof *words - 1;
+    uint32_t now_s = gdp_indexer_now_s(), expires_s = (uint32_t)words[0];
+    ix->count.predictions++;
+    if (after) gdp_index_predict_after(ix->index, slot, words[1], words + 2, n - 1, now_s, expires_s);
+    else gdp_index_predict(ix->index, slot, words + 1, n, now_s, expires_s);
 }
 
 static void handle(gdp_indexer *ix, const gdp_ring_message *m) {
@@ -159,10 +163,8 @@ static void handle(gdp_indexer *ix, const gdp_ring_message *m) {
     case GDP_FEED_ASKED: events(ix, slot, m, GDP_KV_ASKED); break;
     case GDP_FEED_CLEAR:
     case GDP_FEED_RESTART: clear(ix, slot); break;
-    case GDP_FEED_PREDICT:
-        ix->count.predictions++;
-        predict(ix, slot, m);
-        break;
+    case GDP_FEED_PREDICT: predict(ix, slot, m, false); break;
+    case GDP_FEED_PREDICT_AFTER: predict(ix, slot, m, true); break;
     }
 }
 
@@ -322,14 +324,17 @@ bool gdp_indexer_settle(gdp_indexer *ix, int timeout_ms) {
 
 /* ---- any thread -------------------------------------------------------------------------------------------------------- */
 
-void gdp_indexer_predict(gdp_indexer *ix, uint32_t slot, const uint64_t *chain, uint32_t n, uint32_t expires_s) {
-    if (slot >= SLOTS || !n) return;
-    uint32_t tag = tag_of(GDP_FEED_PREDICT, slot, atomic_load_explicit(&ix->generation[slot], memory_order_relaxed));
-    size_t len = (size_t)(n + 1) * sizeof *chain;
+void gdp_indexer_predict(gdp_indexer *ix, uint32_t slot, const uint64_t *chain, uint32_t n, uint32_t held,
+                         uint32_t expires_s) {
+    if (slot >= SLOTS || held >= n) return;
+    gdp_feed_kind kind = held ? GDP_FEED_PREDICT_AFTER : GDP_FEED_PREDICT;
+    uint32_t from = held ? held - 1 : 0; /* the parent goes first */
+    uint32_t tag = tag_of(kind, slot, atomic_load_explicit(&ix->generation[slot], memory_order_relaxed));
+    size_t len = (size_t)(n - from + 1) * sizeof *chain;
     uint64_t *words = gdp_ring_claim(ix->ring, tag, len);
     if (!words) return; /* counted by the ring */
     words[0] = expires_s;
-    memcpy(words + 1, chain, n * sizeof *chain);
+    memcpy(words + 1, chain + from, (n - from) * sizeof *chain);
     gdp_ring_publish(ix->ring, words, len);
 }
 

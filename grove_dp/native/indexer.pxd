@@ -50,7 +50,7 @@ cdef extern from "gdp/indexer.h" nogil:
     void gdp_indexer_look_slot(gdp_indexer *ix, uint32_t slot, gdp_indexer_slot *out)
     bint gdp_indexer_settle(gdp_indexer *ix, int timeout_ms)
     void gdp_indexer_predict(gdp_indexer *ix, uint32_t slot, const uint64_t *chain, uint32_t n,
-                             uint32_t expires_s)
+                             uint32_t held, uint32_t expires_s)
     gdp_index *gdp_indexer_index(gdp_indexer *ix)
     uint32_t gdp_indexer_now_s()
 

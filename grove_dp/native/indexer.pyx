@@ -79,7 +79,7 @@ cdef class Indexer:
     def predict(self, unsigned int slot, const uint64_t[::1] chain not None, double ttl_s):
         _check_slot(slot)
         if chain.shape[0]:
-            gdp_indexer_predict(self.open_(), slot, &chain[0], <uint32_t> chain.shape[0],
+            gdp_indexer_predict(self.open_(), slot, &chain[0], <uint32_t> chain.shape[0], 0,
                                 gdp_indexer_now_s() + <uint32_t> ttl_s)
 
     def match(self, const uint64_t[::1] chain not None, unsigned int slots):

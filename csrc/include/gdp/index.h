@@ -115,6 +115,9 @@ int64_t gdp_index_store(gdp_index *index, uint32_t slot, unsigned medium, uint64
 /* `slot` probably holds chain[0..n) from the root until `expires_s`. Returns as gdp_index_store(). */
 int64_t gdp_index_predict(gdp_index *index, uint32_t slot, const uint64_t *chain, size_t n, uint32_t now_s,
                           uint32_t expires_s);
+/* ... behind `parent`, which it holds or is predicted to. GDP_ORPHAN: the parent is not known (any more). */
+int64_t gdp_index_predict_after(gdp_index *index, uint32_t slot, uint64_t parent, const uint64_t *chain, size_t n,
+                                uint32_t now_s, uint32_t expires_s);
 
 /* `slot` does not hold `block` on `medium` any more. 1: it did, 0: it did not. From the GPU: nor is it predicted there. */
 int gdp_index_remove(gdp_index *index, uint32_t slot, unsigned medium, uint64_t block);

@@ -32,7 +32,8 @@ typedef enum {
     GDP_FEED_CLEAR,   /* drop what is known of the slot */
     GDP_FEED_RESTART, /* the same: its process began anew */
     GDP_FEED_ASKED,   /* one batch that we asked for (kv_cache_report_mode) */
-    GDP_FEED_PREDICT
+    GDP_FEED_PREDICT,
+    GDP_FEED_PREDICT_AFTER
 } gdp_feed_kind;
 
 typedef struct {
@@ -65,7 +66,9 @@ void gdp_indexer_look_slot(gdp_indexer *ix, uint32_t slot, gdp_indexer_slot *out
 bool gdp_indexer_settle(gdp_indexer *ix, int timeout_ms);
 
 /* ---- any thread ---- */
-void gdp_indexer_predict(gdp_indexer *ix, uint32_t slot, const uint64_t *chain, uint32_t n, uint32_t expires_s);
+/* `slot` holds chain[0..held) and was sent all n: what is behind is expected there until expires_s. */
+void gdp_indexer_predict(gdp_indexer *ix, uint32_t slot, const uint64_t *chain, uint32_t n, uint32_t held,
+                         uint32_t expires_s);
 gdp_index *gdp_indexer_index(gdp_indexer *ix);
 const gdp_chain_key *gdp_indexer_key(const gdp_indexer *ix);
 bool gdp_indexer_tiers(const gdp_indexer *ix); /* somebody has told of another medium than the GPU */
