@@ -90,7 +90,9 @@ class Frontend:
         self.plane.native.attach(self.indexer)
         self.metrics = ControlMetrics()
         self._asker = Asker()
-        self.token_thread = TokenThread(self.plane.native)
+        self.token_thread = TokenThread(
+            self.plane.native, lambda why: self.metrics.tokens_refused.labels(why).inc()
+        )
         self._follow(around, secret)
         self.watchman = Watchman(self.plane, self.kv_feeds.warmed, around.clock)
         self.admin = AdminPort(
@@ -108,7 +110,9 @@ class Frontend:
         )
         self._resolver = Resolver(registry, self._settings, changed, clock)
         self.kv_feeds = KvFeeds(registry, self._settings, asker, self.indexer, changed, clock)
-        self._scraper = Scraper(registry, asker, native.scraped, changed, clock)
+        self._scraper = Scraper(
+            registry, asker, native.scraped, self.metrics.scrape_failures.inc, changed, clock
+        )
         self.tokenizers = Tokenizers(
             registry, self._settings, asker, ChainKey(secret), self.token_thread, changed, clock
         )

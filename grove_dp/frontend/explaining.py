@@ -36,7 +36,7 @@ def _why(decision: dict[str, Any]) -> str:
     if not tied:
         return f"by policy {policy}"
     if tied > 1:
-        return f"the least cost, as {tied - 1} others: who holds most of it, then always the same of them"
+        return f"one of {tied} of equal least cost: who holds most of it, then always the same of them"
     return f"the least cost of {candidates}"
 
 

@@ -30,15 +30,17 @@ class Scraper:
         registry: Registry,
         asker: Asker,
         scraped: Callable[[int, float, float], None],
+        failed: Callable[[], None],
         changed: Callable[[], None],
         clock: Clock,
     ) -> None:
-        """*scraped* takes slot, capacity and pinned tokens (< 0: not said); *changed* a new block size."""
+        """*scraped* takes slot, capacity and pinned tokens (< 0: not said); *failed* is called for each
+        scrape that brought nothing, *changed* for a new block size."""
         self._asker = asker
         self._scraped = scraped
         self._changed = changed
         self._clock = clock
-        self.failures = 0
+        self._failed = failed
         self._followers = Followers(registry, self._watch, lambda worker: worker.health == "ready")
         self.run = self._followers.run
         self.follow = self._followers.follow
@@ -49,7 +51,7 @@ class Scraper:
             try:
                 text = await self._asker.get(worker, "/metrics", LONG_S)
             except NoAnswer:
-                self.failures += 1
+                self._failed()
             else:
                 self._tell(worker, engine_loads(text))
             took = self._clock.now() - began

@@ -58,9 +58,11 @@ class Desk(NamedTuple):
 class TokenThread:
     """Takes the plane's jobs until it is closed."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, refused: Callable[[str], None]) -> None:
+        """*refused* is called, in the thread, with the word of `Unsupported`, or Bug."""
         self.desks: Mapping[str, Desk] = {}
-        self.refused: Counter[str] = Counter()  # by the word of Unsupported
+        self._refused = refused
+        self._bug_told = False
         self._plane = plane
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="tokens", daemon=True)
@@ -90,11 +92,12 @@ class TokenThread:
         try:
             prompt = desk.reader.read(job.endpoint, job.body, desk.scope.lora)
         except Unsupported as why:
-            self.refused[why.why] += 1
+            self._refused(why.why)
             job.decline()
         except Exception:  # noqa: BLE001  a prompt must not end the thread; the request goes on by its text
-            self.refused["Bug"] += 1
-            if self.refused["Bug"] == 1:
+            self._refused("Bug")
+            if not self._bug_told:
+                self._bug_told = True
                 _log.exception("a prompt could not be read", extra={"model": job.model})
             job.decline()
         else:
@@ -136,9 +139,6 @@ class Tokenizers:
         return frozenset(
             name for names in self._names() for name in names if _cut(name) in self._thread.desks
         )
-
-    def verdicts(self) -> dict[Worker, Verdict]:
-        return {worker: found for worker, (_, found) in self._verdicts.items()}
 
     async def run(self) -> None:
         """Look whenever the registry changed, until cancelled."""

@@ -143,6 +143,17 @@ class ControlMetrics:
             "Configuration or workers file read again and found wrong",
             registry=self.registry,
         )
+        self.scrape_failures = Counter(
+            "grove_dp_scrape_failures",
+            "Times that a worker's /metrics brought nothing",
+            registry=self.registry,
+        )
+        self.tokens_refused = Counter(
+            "grove_dp_tokens_refused",
+            "Prompts that could not be turned into tokens here, by why",
+            labelnames=("why",),
+            registry=self.registry,
+        )
         self.lag = Histogram(
             "grove_dp_control_lag_seconds",
             "How late the control loop wakes",

@@ -176,6 +176,16 @@ async def _told(frontend: Frontend, workers: SimWorkers) -> None:
     await _until(heard)
 
 
+async def test_a_prompt_that_cannot_be_read_is_counted_and_served_by_its_text() -> None:
+    async with fleet(1) as (frontend, _):
+        await _live(frontend)
+        await _exact(frontend)
+        await _chat(frontend, _conversation(random.Random(8)), prompt_embeds=[])
+        figures = await _figures(frontend)
+        assert figures['grove_dp_tokens_refused_total{why="Field"}'] == 1
+        assert figures['grove_dp_placements_total{basis="text"}'] == 1
+
+
 async def test_workers_that_tell_nothing_are_placed_by_the_text() -> None:
     rng = random.Random(3)
     async with fleet(3, events=False, tokens={"mode": "off"}) as (frontend, _):
