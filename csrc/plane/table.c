@@ -55,9 +55,10 @@ int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, cons
     return 0;
 }
 
-int gdp_table_model_exact(gdp_table *t, uint32_t i) {
+int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed) {
     if (i >= t->n_models || !t->models[i].name) return GDP_BAD;
     t->models[i].exact = true;
+    t->models[i].recall_seed = recall_seed;
     return 0;
 }
 

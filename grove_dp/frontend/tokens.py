@@ -18,6 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from secrets import randbits
 from typing import Final, NamedTuple
 
 import msgspec
@@ -53,6 +54,8 @@ class Desk(NamedTuple):
     reader: PromptReader
     scope: ModelScope
     block_size: int
+    without: frozenset[str]  # features that its reader refuses
+    recall_seed: int  # what came of a prompt holds as long as this does; 0: not at all
 
 
 class TokenThread:
@@ -134,11 +137,15 @@ class Tokenizers:
         """The registry changed."""
         self._news.set()
 
-    def exact(self) -> frozenset[str]:
-        """Served names whose requests wait for their tokens."""
-        return frozenset(
-            name for names in self._names() for name in names if _cut(name) in self._thread.desks
-        )
+    def exact(self) -> dict[str, int]:
+        """Served names whose requests wait for their tokens, each with its desk's recall_seed."""
+        desks = self._thread.desks
+        return {
+            name: desk.recall_seed
+            for names in self._names()
+            for name in names
+            if (desk := desks.get(_cut(name))) is not None
+        }
 
     async def run(self) -> None:
         """Look whenever the registry changed, until cancelled."""
@@ -240,12 +247,15 @@ class Tokenizers:
             reader = self._reader(folder, scope.base, worker.block_size)
             if reader is not None:
                 reader.without = frozenset().union(*(found.without for _, _, found in told))
-                yield name, self._kept(name, Desk(reader, scope, worker.block_size))
+                yield name, self._desk(name, reader, scope, worker.block_size)
 
-    def _kept(self, name: str, desk: Desk) -> Desk:
-        """The desk that stands there already, if it is this one."""
+    def _desk(self, name: str, reader: PromptReader, scope: ModelScope, block_size: int) -> Desk:
+        """The desk that stands there already, if it is the same."""
+        desk = Desk(reader, scope, block_size, reader.without, 0)
         there = self._thread.desks.get(name)
-        return there if there == desk else desk
+        if there is not None and there._replace(recall_seed=0) == desk:
+            return there
+        return desk._replace(recall_seed=randbits(64) | 1 if reader.timeless else 0)
 
     def _reader(self, folder: str, base: str, block_size: int) -> PromptReader | None:
         model = self._models.get(folder)

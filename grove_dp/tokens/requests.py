@@ -23,25 +23,6 @@ from grove_dp.tokens.unsupported import Unsupported
 
 __all__ = ["Body", "as_type", "completion_prompt"]
 
-# Fields that a prompt is made of, in the order in which they enter the memo's key.
-_PROMPT_FIELDS = (
-    b"add_generation_prompt",
-    b"add_special_tokens",
-    b"chat_template_kwargs",
-    b"continue_final_message",
-    b"documents",
-    b"input",
-    b"instructions",
-    b"messages",
-    b"output_config",
-    b"prompt",
-    b"reasoning",
-    b"reasoning_effort",
-    b"system",
-    b"thinking",
-    b"tool_choice",
-    b"tools",
-)
 # Fields that change the prompt in ways that only the worker knows.
 _REFUSED = frozenset(
     (b"chat_template", b"mm_processor_kwargs", b"prompt_embeds", b"suffix", b"truncate_prompt_tokens")
@@ -128,20 +109,6 @@ class Body:
             if self._turns is None:
                 raise Unsupported("BodyShape", "messages is no list, or too long")
         return self._turns
-
-    def key(self, seed: int) -> int:
-        """64 bits that name the prompt as it was sent. For requests that are not refused otherwise."""
-        view, key = memoryview(self.raw), seed
-        for name in _PROMPT_FIELDS:
-            if (place := self._fields.get(name)) is None:
-                continue
-            key = spans.key64(name, key)
-            if name == b"messages":
-                _, keys = self.turns()
-                key = spans.key64(b"".join(n.to_bytes(8, "little") for n in keys[-1:]), key)
-            else:
-                key = spans.key64(view[place[0] : place[1]], key)
-        return key
 
     def messages(self, parsed: ParsedMessages) -> list[Any]:
         """The messages, some of which may be known; not to be changed."""

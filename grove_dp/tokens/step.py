@@ -68,7 +68,7 @@ class PromptReader:
         self._model, self._block_size = model, block_size
         self._mark = _first_token_of_turns(template, tokenizer)
         self._secret = randbits(64)
-        self._timeless = template is None or template.timeless
+        self.timeless = template is None or template.timeless  # a body's prompt is always the same
         self._sources: dict[str, Callable[[Body], _Source]] = {
             "chat": self._chat,
             "completions": self._completion,
@@ -84,14 +84,7 @@ class PromptReader:
         if self.without:
             given.refuse_features(self.without)
         root = self._chain.root(Scope(self._model, lora, given.salt(), self._block_size))
-        key = given.key(spans.key64(endpoint.encode(), root ^ self._secret)) if self._timeless else 0
-        known = self.memo.get(key)
-        if known is not None:
-            return known.prompt()
         node = self._encoded(source(given), root)
-        if self._timeless:
-            node.key = key
-            self.memo.put(node)
         self.memo.touch(node)
         return node.prompt()
 

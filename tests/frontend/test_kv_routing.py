@@ -118,6 +118,30 @@ async def test_a_conversation_goes_back_to_the_worker_that_holds_it() -> None:
         assert len(set.union(*places)) > 1, "six conversations spread over workers"
 
 
+async def _answered(frontend: Frontend) -> Counter[str]:
+    """How the token step ended, so far."""
+    mark = 'grove_dp_token_steps_total{outcome="'
+    told = await _figures(frontend)
+    return Counter({k.removeprefix(mark)[:-2]: int(v) for k, v in told.items() if k.startswith(mark)})
+
+
+async def test_a_prompt_that_comes_again_is_placed_by_its_tokens_without_being_read_again() -> None:
+    messages = _conversation(random.Random(3))
+    async with fleet(2) as (frontend, _):
+        await _live(frontend)
+        await _exact(frontend)
+        first, _ = await _chat(frontend, messages, seed=1)
+        before = await _answered(frontend)
+        for seed in range(2, 6):
+            answer, said = await _chat(frontend, messages, seed=seed, temperature=0.5)
+            assert answer.header("x-grove-worker") == first.header("x-grove-worker")
+            found = said["usage"]["prompt_tokens_details"]["cached_tokens"]
+            assert int(answer.header("x-grove-cached-tokens")) == found > 100
+        await _chat(frontend, messages, cache_salt="other")
+        await _chat(frontend, messages, chat_template_kwargs={"x": 1})
+        assert await _answered(frontend) - before == {"recalled": 4, "exact": 2}
+
+
 async def test_what_is_predicted_is_what_the_worker_finds_with_evictions_a_restart_and_a_gap() -> None:
     """The index, the tokens and the feed together, seen from outside: 99 of 100 to the token."""
     rng = random.Random(2)
