@@ -108,6 +108,7 @@ struct gdp_table {
     char *list, *version;
     uint32_t list_len, version_len;
     bool any_ready;
+    bool ranked; /* workers are data-parallel ranks: placing chooses the rank, not the client */
     gdp_table *retired_next;
     uint64_t retired_at;
 };

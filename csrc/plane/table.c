@@ -31,6 +31,7 @@ int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w) {
     t->workers[i] = *w;
     if (w->slot >= t->n_slots) t->n_slots = w->slot + 1;
     if (w->state == GDP_READY) t->any_ready = true;
+    if (w->rank >= 0) t->ranked = true;
     return 0;
 }
 

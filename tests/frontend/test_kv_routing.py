@@ -77,11 +77,11 @@ async def _live(frontend: Frontend) -> None:
 
 
 async def _chat(
-    frontend: Frontend, messages: list[dict[str, str]], **more: Any
+    frontend: Frontend, messages: list[dict[str, str]], header: str = "X-Nothing: 1", **more: Any
 ) -> tuple[Answer, dict[str, Any]]:
     body = json.dumps({"model": "tiny-llama", "messages": messages, "max_tokens": 8} | more).encode()
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Grove-Expose: 1\r\n"
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Grove-Expose: 1\r\n{header}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     answer = await frontend.ask(head.encode() + body)
@@ -280,6 +280,11 @@ async def test_data_parallel_ranks_are_workers_of_their_own(tmp_path: Any) -> No
                 assert again.header("x-grove-worker") == first.header("x-grove-worker")
                 assert said["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
                 seen.add(again.header("x-grove-worker"))
+                for rank in (0, 1, 7):  # which rank it is was chosen by the cache, whatever a client says
+                    header = f"X-Data-Parallel-Rank: {rank}"
+                    other, said = await _chat(frontend, messages, header=header)
+                    assert other.header("x-grove-worker") == first.header("x-grove-worker")
+                    assert said["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
             assert seen == {name, f"{name}~1"}
 
 
