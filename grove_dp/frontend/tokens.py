@@ -28,6 +28,7 @@ from grove_dp.errors import GroveError
 from grove_dp.frontend.asking import Asker, NoAnswer
 from grove_dp.native.kv import ChainKey
 from grove_dp.native.plane import Job, Plane
+from grove_dp.routing.kvsources import left_out
 from grove_dp.routing.models import ModelScope, base_of, folder_of, scope_of
 from grove_dp.routing.workers import Registry, Worker
 from grove_dp.settings import Settings
@@ -192,6 +193,7 @@ class Tokenizers:
             model.template, model.tokenizer, self._chain, model=base, block_size=16, memo_bytes=0
         )
         found = await asyncio.to_thread(verdict, reader, asked, answers)
+        found = found._replace(without=found.without | left_out(await self._release(worker)))
         self._verdicts[worker] = folder, found
         level = logging.INFO if found.exact else logging.WARNING
         facts = {
@@ -209,6 +211,13 @@ class Tokenizers:
             return msgspec.json.decode(body, type=_Tokens).tokens
         except (NoAnswer, msgspec.DecodeError):
             return None
+
+    async def _release(self, worker: Worker) -> str:
+        try:
+            body = await self._asker.get(worker, "/version", PROBE_S)
+            return msgspec.json.decode(body, type=_Release).version
+        except (NoAnswer, msgspec.DecodeError):
+            return ""
 
     def _folder(self, worker: Worker) -> str | None:
         """Where its model's tokenizer is: as the settings say, or where the worker has it, if we see that."""
@@ -240,13 +249,13 @@ class Tokenizers:
                 judged.setdefault(scope, []).append((worker, folder, found))
         for name, scope in named.items():
             told = judged[scope]
-            if any(not found.exact for _, _, found in told):
+            if any(not found.exact or (scope.lora and "lora" in found.without) for _, _, found in told):
                 continue
             worker, folder, _ = told[0]
             assert worker.block_size is not None
             reader = self._reader(folder, scope.base, worker.block_size)
             if reader is not None:
-                reader.without = frozenset().union(*(found.without for _, _, found in told))
+                reader.without = frozenset().union(*(found.without for _, _, found in told)) - {"lora"}
                 yield name, self._desk(name, reader, scope, worker.block_size)
 
     def _desk(self, name: str, reader: PromptReader, scope: ModelScope, block_size: int) -> Desk:
@@ -274,6 +283,10 @@ class Tokenizers:
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
+
+
+class _Release(msgspec.Struct):
+    version: str
 
 
 def _cut(name: str) -> str:

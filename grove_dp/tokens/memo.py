@@ -10,7 +10,7 @@ the messages were that made the text.
 
 Texts are not kept. A node's key is 64 bits that chain over the turns, seeded by a secret of this memo: a
 conversation of 128 KiB is 16 KiB of names, and two texts share a key with the chance that two blocks of the
-index share a name. Whole prompts are remembered by the core, under the bytes of their requests (gdp/recall.h).
+index share a name. Whole prompts are remembered by the core, by their requests' bytes (gdp/recall.h).
 
 Bytes are bounded: the least recently used leaf goes first. A look-up touches a node and all above it, the
 node first, so that no node is ever older than its parent.

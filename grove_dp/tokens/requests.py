@@ -27,7 +27,7 @@ __all__ = ["Body", "as_type", "completion_prompt"]
 _REFUSED = frozenset(
     (b"chat_template", b"mm_processor_kwargs", b"prompt_embeds", b"suffix", b"truncate_prompt_tokens")
 )
-# Corners of requests in which workers differ (probe.py): a field, and what stands in it where it is used.
+# Corners of requests in which workers differ: a field, and what stands in it where it is used.
 _FEATURES = {
     "tools": (b"tools", b""),
     "tool_calls": (b"messages", b'"tool_'),  # tool_calls, tool_use, tool_result
@@ -36,6 +36,7 @@ _FEATURES = {
     "no_generation_prompt": (b"add_generation_prompt", b"false"),
     "continued": (b"continue_final_message", b"true"),
     "developer": (b"messages", b'"developer"'),
+    "cache_salt": (b"cache_salt", b""),  # told by no event of older workers (kvsources.left_out)
 }
 _SALT_MAX = 1024
 

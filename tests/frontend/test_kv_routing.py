@@ -142,6 +142,17 @@ async def test_a_prompt_that_comes_again_is_placed_by_its_tokens_without_being_r
         assert await _answered(frontend) - before == {"recalled": 4, "exact": 2}
 
 
+async def test_a_salt_that_a_worker_does_not_tell_of_is_placed_by_text() -> None:
+    messages = _conversation(random.Random(4))
+    old = EventSettings(endpoint="tcp://127.0.0.1:0", replay_endpoint="tcp://127.0.0.1:0", format="0.16.0")
+    async with fleet(1, sim={"kv_events": old}) as (frontend, _):
+        await _exact(frontend)
+        before = await _answered(frontend)
+        await _chat(frontend, messages, cache_salt="mine")
+        await _chat(frontend, messages)
+        assert await _answered(frontend) - before == {"declined": 1, "exact": 1}
+
+
 async def test_what_is_predicted_is_what_the_worker_finds_with_evictions_a_restart_and_a_gap() -> None:
     """The index, the tokens and the feed together, seen from outside: 99 of 100 to the token."""
     rng = random.Random(2)

@@ -9,10 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grove_dp.tokens.blocks import Scope
-from grove_dp.tokens.load import load_model
 from grove_dp.tokens.step import PromptReader
 from grove_dp.tokens.unsupported import Unsupported
-from tests.tokens.conftest import FIXTURES
 from tests.tokens.plain_chain import PlainChain
 
 PIECES = [

@@ -14,12 +14,13 @@ _BLANKS = re.compile(rb"[ \t\r\n]*")
 
 _PROMPT_FIELDS_MAX = 64
 _PROMPT = frozenset(
-    b"add_generation_prompt add_special_tokens cache_salt chat_template_kwargs continue_final_message documents"
-    b" input instructions messages output_config prompt reasoning reasoning_effort system thinking tool_choice"
-    b" tools".split()
+    b"add_generation_prompt add_special_tokens cache_salt chat_template_kwargs continue_final_message"
+    b" documents input instructions messages output_config prompt reasoning reasoning_effort system thinking"
+    b" tool_choice tools".split()
 )
 _REFUSED = frozenset(
-    b"chat_template kv_transfer_params mm_processor_kwargs prompt_embeds suffix truncate_prompt_tokens".split()
+    b"chat_template kv_transfer_params mm_processor_kwargs prompt_embeds suffix"
+    b" truncate_prompt_tokens".split()
 )
 _FIELDS_MAX, _ITEMS_MAX, _CUTS_MAX = 256, 65536, 4096
 
@@ -50,9 +51,13 @@ def key64(data: bytes, seed: int) -> int:
 
 
 def prompt_key(data: bytes, seed: int) -> int:
-    """The fields that say what the prompt is, each behind its name; 0 where a field says it by other means."""
+    """Fields that say what the prompt is, each behind its name; 0 where one says it by other means."""
     found = _fields(data)
-    if not found or len(found) > _PROMPT_FIELDS_MAX or any(name in _REFUSED or b"\\" in name for name, _ in found):
+    if (
+        not found
+        or len(found) > _PROMPT_FIELDS_MAX
+        or any(name in _REFUSED or b"\\" in name for name, _ in found)
+    ):
         return 0
     key = seed
     for name, (start, end) in found:
