@@ -39,6 +39,7 @@ _FEATURES = {
     "cache_salt": (b"cache_salt", b""),  # told by no event of older workers (kvsources.left_out)
 }
 _SALT_MAX = 1024
+_PARSED_WHOLE = 16 << 10  # bytes of messages: parsing them takes as long as finding out which are known
 
 _TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 _T = TypeVar("_T")
@@ -113,6 +114,9 @@ class Body:
 
     def messages(self, parsed: ParsedMessages) -> list[Any]:
         """The messages, some of which may be known; not to be changed."""
+        start, end = self._fields.get(b"messages", (0, 0))
+        if end - start <= _PARSED_WHOLE and self._turns is None:
+            return as_type(self.value(b"messages"), list)
         try:
             return parsed.of(self.raw, *self.turns())
         except (msgspec.DecodeError, RecursionError) as error:
