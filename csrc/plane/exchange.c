@@ -69,6 +69,7 @@ static void note_class(gdp_loop *l, gdp_exchange *x, const char *bytes, const gd
         if (s->classes[i].name != name) continue;
         x->ttft_s = s->classes[i].ttft_s;
         x->itl_s = s->classes[i].itl_s;
+        x->class_id = s->classes[i].id;
     }
 }
 

@@ -199,7 +199,9 @@ struct gdp_exchange {
     buf finish; /* a finish event that waits for the fingerprint */
 
     /* the measure */
-    uint64_t arrival, phase_at, wait_at, placed_at, first_at, last_at, queued_at, request_bytes, answer_bytes;
+    double prefill_s;      /* of its prompt, expected at its last placement */
+    uint8_t class_id;
+    uint64_t arrival, tokens_at, phase_at, wait_at, placed_at, placed_last, first_at, last_at, queued_at, request_bytes, answer_bytes;
     gdp_usage usage;
     uint32_t events;
 };
@@ -245,7 +247,6 @@ struct gdp_upstream {
 #define WHEEL 1024
 #define TICK (16 * MS)
 #define STICKY 4096
-#define RECORDS 4096
 
 typedef struct {
     gdp_sight *out;
@@ -301,6 +302,7 @@ struct gdp_loop {
     gdp_counters count;
     gdp_hist hist[GDP_HISTS];
     gdp_record *records; /* ring, made when first wanted */
+    double work_s[GDP_SLOTS_MAX]; /* gdp_plane_work_s */
     _Atomic uint64_t rec_head, rec_tail;
     pthread_t thread;
     bool running;

@@ -231,13 +231,22 @@ void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out) {
     for (uint32_t i = 0; i < p->n_loops; i++) gdp_hist_merge(out, &p->loops[i].hist[id]);
 }
 
+double gdp_plane_work_s(gdp_plane *p, uint32_t slot) {
+    double sum = 0, part;
+    for (uint32_t i = 0; i < p->n_loops && slot < GDP_SLOTS_MAX; i++) {
+        __atomic_load(&p->loops[i].work_s[slot], &part, __ATOMIC_RELAXED);
+        sum += part;
+    }
+    return sum;
+}
+
 size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t max) {
     size_t n = 0;
     for (uint32_t i = 0; i < p->n_loops; i++) {
         gdp_loop *l = &p->loops[i];
         uint64_t tail = atomic_load_explicit(&l->rec_tail, memory_order_relaxed);
         uint64_t head = atomic_load_explicit(&l->rec_head, memory_order_acquire);
-        for (; n < max && tail < head; tail++) out[n++] = l->records[tail % RECORDS];
+        for (; n < max && tail < head; tail++) out[n++] = l->records[tail % GDP_RECORDS];
         atomic_store_explicit(&l->rec_tail, tail, memory_order_release);
     }
     return n;

@@ -136,6 +136,7 @@ bool tokens_park(gdp_loop *l, gdp_exchange *x) {
 
 void tokens_leave(gdp_loop *l, gdp_exchange *x) {
     if (!x->job) return;
+    x->tokens_at = l->now;
     x->job->x = NULL;
     atomic_store_explicit(&x->job->gone, true, memory_order_relaxed);
     x->job = NULL;

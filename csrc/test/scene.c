@@ -33,7 +33,7 @@ void scene_defaults(scene *s) {
         .queue_wait_ns = NEVER, .no_worker_ns = NEVER, .body_bytes = 32u << 20, .buffered_bytes = 256u << 20,
         .head_bytes = 65536, .headers = 100, .connections = 1000, .queue_length = 100, .tokens_wait_ns = NEVER, .tokens_jobs = 100, .attempts = 3,
         .budget_ratio = 0.2, .budget_burst = 10, .budget_per_s = 0, .policy = GDP_ROUND_ROBIN, .inject_usage = true,
-        .records = true, .circuit = {.failures_max = 1000, .open_ns = 50 * MS, .max_open_ns = 100 * MS}};
+        .circuit = {.failures_max = 1000, .open_ns = 50 * MS, .max_open_ns = 100 * MS}};
     gdp_weights_init(&s->set.weights);
     gdp_late_rule_init(&s->set.late);
     for (unsigned i = 0; i < SCENE_WORKERS; i++) s->worker[i].fd = -1;

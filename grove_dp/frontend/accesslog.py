@@ -1,70 +1,60 @@
-"""One log line per finished request, written by control from records that the I/O threads leave in a ring.
+"""One log line per finished request, written by control from the records of the plane.
 
-The ring holds 65,536 records; it is emptied each DRAIN_S, so lines may be lost only above 300,000 requests
-per second, and then the counter records_lost tells how many. Off by default: a line costs about 20 us of
-Python.
+Off by default: a line costs about 20 us of Python.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from grove_dp.clock import Clock
-from grove_dp.native.plane import Plane
+import numpy as np
+
+from grove_dp.metering.records import RecordRing
+from grove_dp.native.plane import ENDPOINTS, REASONS
 
 __all__ = ["AccessLog", "line"]
-
-DRAIN_S: Final = 0.2
-BATCH: Final = 1024
 
 _log = logging.getLogger("grove_dp.access")
 
 
 class AccessLog:
-    """Moves records of the plane into the log."""
+    """Moves records of the ring into the log."""
 
-    def __init__(self, plane: Plane, names: Callable[[], Mapping[int, str]], clock: Clock) -> None:
-        self._plane = plane
+    def __init__(self, ring: RecordRing, names: Callable[[], Mapping[int, str]]) -> None:
+        self._ring = ring
         self._names = names
-        self._clock = clock
+        self._next = ring.next_seq
 
-    async def run(self) -> None:
-        """Write until cancelled, and what is left then."""
-        try:
-            while True:
-                await self._clock.sleep(DRAIN_S)
-                self.drain()
-        finally:
-            self.drain()
-
-    def drain(self) -> None:
-        """Write what there is."""
-        while records := self._plane.records(BATCH):
-            names = self._names()
-            for record in records:
-                _log.info("request", extra=line(record, names))
-            if len(records) < BATCH:
-                return
+    def write(self) -> None:
+        """Write what came since the last time."""
+        part = self._ring.since(self._next)
+        self._next = part.next_seq
+        if part.lost:
+            _log.warning("requests are missing in this log", extra={"lost": part.lost})
+        names = self._names()
+        for record in part.records:
+            _log.info("request", extra=line(record, names))
 
 
-def line(record: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+def line(record: np.void, names: Mapping[int, str]) -> dict[str, Any]:
     """What one line tells, in its order; what did not happen is left out."""
-    arrival = record["arrival_ns"]
+    fields: dict[str, Any] = dict(zip(record.dtype.names or (), record.item(), strict=True))
+    arrival = fields["arrival_ns"]
     told: dict[str, Any] = {
-        "id": record["id"],
-        "endpoint": record["endpoint"],
-        "model": record["model"],
-        "status": record["status"],
-        "reason": record["reason"],
-        "worker": names.get(record["slot"], ""),
-        "retries": record["retries"],
-        "stream": record["stream"],
-        "events": record["events"],
+        "id": fields["id"].decode("utf-8", "replace"),
+        "endpoint": ENDPOINTS[fields["endpoint"]],
+        "model": fields["model"].decode("utf-8", "replace"),
+        "status": fields["status"],
+        "reason": REASONS[fields["reason"]],
+        "worker": names.get(fields["slot"], ""),
+        "retries": fields["retries"],
+        "stream": fields["stream"],
+        "events": fields["events"],
     }
     for name, stamp in (("first_ms", "first_ns"), ("total_ms", "end_ns")):
-        if record[stamp]:
-            told[name] = round((record[stamp] - arrival) / 1e6, 1)
+        if fields[stamp]:
+            told[name] = round((fields[stamp] - arrival) / 1e6, 1)
     for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
-        if record[name] >= 0:
-            told[name] = record[name]
+        if fields[name] >= 0:
+            told[name] = fields[name]
     return {name: value for name, value in told.items() if value != ""}

@@ -24,6 +24,7 @@ from grove_dp.frontend.guard import check_change
 from grove_dp.frontend.plane import Booked, DataPlane
 from grove_dp.frontend.readiness import State, conditions
 from grove_dp.frontend.readings import reading
+from grove_dp.frontend.signals import SignalsFeed, query
 from grove_dp.metering.prometheus import ControlMetrics, render
 from grove_dp.metering.routing import KvReading
 from grove_dp.routing.workers import Worker
@@ -46,10 +47,12 @@ class AdminPort:
         metrics: ControlMetrics,
         state: Callable[[], State],
         loaded: Callable[[], Loaded],
+        signals: SignalsFeed,
         caches: Callable[[], list[KvReading]] = list,
         index: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """*caches*: what is known of each worker's cache; *index*: figures of the prefix index."""
+        self._signals = signals
         self._caches = caches
         self._index = index
         self._plane = plane
@@ -70,6 +73,7 @@ class AdminPort:
                 web.get("/settings", self._settings),
                 web.get("/debug/exchanges", self._exchanges),
                 web.get("/explain", self._explain),
+                web.get("/signals", self._signals_page),
                 web.get("/workers", self._workers),
                 web.post("/workers", self._add),
                 web.delete("/workers/{id}", self._remove),
@@ -139,6 +143,11 @@ class AdminPort:
         if not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= LAST_MAX):
             raise ClientFault(f"last={asked!r} must be 1..{LAST_MAX}")
         return _json({"decisions": decisions(self._plane, int(asked), request.query.get("id"))})
+
+    async def _signals_page(self, request: web.Request) -> web.Response:
+        """For those who merge frontends: see metering/signals.py."""
+        body = await self._signals.answer(query(list(request.query.items())))
+        return web.Response(body=body, content_type="application/msgpack")
 
     async def _workers(self, request: web.Request) -> web.Response:
         cap = self._plane.settings.workers.max_inflight

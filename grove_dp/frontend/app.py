@@ -24,7 +24,6 @@ import msgspec
 from grove_dp.clock import Clock
 from grove_dp.config import Loaded, changes
 from grove_dp.errors import ConfigurationError, GroveError
-from grove_dp.frontend.accesslog import AccessLog
 from grove_dp.frontend.admin import AdminPort
 from grove_dp.frontend.asking import Asker
 from grove_dp.frontend.discovery import FileWatch, Resolver, listed_workers, lookup, read_workers
@@ -37,6 +36,7 @@ from grove_dp.frontend.readiness import State
 from grove_dp.frontend.readings import cache_reading
 from grove_dp.frontend.scraper import Scraper
 from grove_dp.frontend.shutdown import Stop, shut_down
+from grove_dp.frontend.signals import SignalsFeed
 from grove_dp.frontend.tokens import Tokenizers, TokenThread
 from grove_dp.frontend.watchman import Watchman
 from grove_dp.metering.prometheus import ControlMetrics
@@ -95,8 +95,15 @@ class Frontend:
         )
         self._follow(around, secret)
         self.watchman = Watchman(self.plane, self.kv_feeds.warmed, around.clock)
+        self.signals = SignalsFeed(self.plane, f"{around.rng.getrandbits(64):016x}", around.clock)
         self.admin = AdminPort(
-            self.plane, self.metrics, self.state, lambda: self._loaded, self._caches, self.indexer.stats
+            self.plane,
+            self.metrics,
+            self.state,
+            lambda: self._loaded,
+            self.signals,
+            self._caches,
+            self.indexer.stats,
         )
         self._file = Path(settings.workers.file) if settings.workers.file else None
         self._watch = FileWatch(self._file, self._reread, around.clock) if self._file else None
@@ -184,7 +191,8 @@ class Frontend:
         if self._watch is not None:
             yield self._watch.run()
         if self._settings().http.access_log:
-            yield AccessLog(self.plane.native, self.registry.by_slot, clock).run()
+            self.signals.log_requests()
+        yield self.signals.run()
         if self._around.burn is not None:
             yield burn(self._around.burn, clock)
 

@@ -10,6 +10,7 @@ The workers file is YAML (JSON is YAML too), a list of URLs or of mappings:
     - http://10.0.0.7:8000
     - {url: "http://gpu-3:8000", id: gpu-3, max_inflight: 64, draining: false, models: [llama-3-8b]}
     - {url: "http://gpu-4:8000", ranks: 8}      eight data-parallel ranks: gpu-4:8000, gpu-4:8000~1, ... ~7
+    - {url: "http://10.0.0.8:8000", place: {namespace: ml, pcs: llama, component: decode, pod: llama-0-decode-abc}}
 
 It is looked at each second: by stat, then by content. That follows a ConfigMap, whose files are links that
 get swapped, where inotify on the file would watch the old one for ever.
@@ -28,7 +29,7 @@ from msgspec import Struct
 from grove_dp.clock import Clock
 from grove_dp.errors import ConfigurationError
 from grove_dp.frontend.followers import Followers
-from grove_dp.routing.specs import InvalidWorker, Source, WorkerSpec, worker_spec
+from grove_dp.routing.specs import InvalidWorker, Place, Source, WorkerSpec, worker_spec
 from grove_dp.routing.workers import Registry, Worker
 from grove_dp.settings import Settings
 
@@ -50,6 +51,7 @@ class Entry(Struct, kw_only=True, forbid_unknown_fields=True):
     model: str | None = None
     models: list[str] = []
     ranks: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    place: Place = Place()
 
     def specs(self, source: Source) -> list[WorkerSpec]:
         """What it says, checked: one worker for each data-parallel rank."""
@@ -63,6 +65,7 @@ class Entry(Struct, kw_only=True, forbid_unknown_fields=True):
                 draining=self.draining,
                 models=models,
                 rank=rank if self.ranks > 1 else -1,
+                place=self.place,
             )
             for rank in range(self.ranks)
         ]

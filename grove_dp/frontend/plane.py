@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from grove_dp import __version__
+from grove_dp.metering.records import ClassNames
 from grove_dp.native.plane import Book, Plane
 from grove_dp.routing.workers import Registry, Table, Worker
 from grove_dp.settings import Settings, read_class
@@ -47,6 +48,7 @@ class DataPlane:
         self.settings = settings
         self.published: Table | None = None
         self.exact: Callable[[], Mapping[str, int]] = dict  # see Registry.table
+        self.class_names = ClassNames()
         self._version = msgspec.json.encode({"version": __version__})
         self._listeners: list[Callable[[], None]] = []
         self._soon: asyncio.TimerHandle | None = None
@@ -70,7 +72,7 @@ class DataPlane:
             self._soon = None
         table = self.registry.table(self.settings.workers.max_inflight, self.exact())
         self.native.publish(
-            table_settings(self.settings), table.workers, table.models, table.models_body, self._version
+            table_settings(self.settings, self.class_names.number), table.workers, table.models, table.models_body, self._version
         )
         self.published = table
         if self._reaping is None and self.registry.waiting_to_go:
@@ -139,8 +141,9 @@ class NestedLoop:
         self._timer = self._loop.call_later(self._plane.wait_s(), self._step)
 
 
-def table_settings(settings: Settings) -> dict[str, Any]:
-    """The part of the settings that goes with each table: SETTINGS_KEYS of the plane."""
+def table_settings(settings: Settings, number: Callable[[str], int] = lambda _: 0) -> dict[str, Any]:
+    """The part of the settings that goes with each table: SETTINGS_KEYS of the plane. *number*: what records
+    call a class of requests."""
     s = settings
     return {
         **msgspec.structs.asdict(s.deadlines),
@@ -168,10 +171,9 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "late_on": s.queue.full_s > 0,
         "late": _late_rule(s),
         "class_header": s.slo.class_header or "",
-        "classes": [read_class(told) for told in s.slo.classes],
+        "classes": [(*found, number(found[0])) for found in map(read_class, s.slo.classes)],
         "expose_headers": s.routing.expose_headers,
         "half_close_allow": s.http.half_close == "allow",
-        "records": s.http.access_log,
         "inject_usage": s.usage.inject,
     }
 

@@ -91,6 +91,7 @@ cdef extern from "gdp/plane.h" nogil:
     ctypedef struct gdp_slo:
         uint64_t name
         double ttft_s, itl_s
+        uint8_t id
     ctypedef struct gdp_settings:
         uint64_t head_ns, body_ns, connect_ns, first_token_ns, answer_ns, between_tokens_ns, total_ns
         uint64_t idle_ns, hold_max_ns, upstream_idle_ns, queue_wait_ns, no_worker_ns
@@ -101,7 +102,7 @@ cdef extern from "gdp/plane.h" nogil:
         double budget_ratio, budget_burst, budget_per_s
         gdp_circuit_rule circuit
         uint8_t policy
-        bint half_close_allow, expose_headers, inject_usage, records
+        bint half_close_allow, expose_headers, inject_usage
         char session_header[64]
         char policy_header[64]
         gdp_late_rule late
@@ -122,12 +123,13 @@ cdef extern from "gdp/plane.h" nogil:
         uint64_t demoted
         uint64_t connections, exchanges, waiting, buffered_bytes, upstreams
     ctypedef struct gdp_record:
-        uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns
+        uint64_t arrival_ns, tokens_ns, placed_ns, sent_ns, first_ns, last_ns, end_ns
         int64_t prompt_tokens, cached_tokens, output_tokens, predicted_tokens
+        double prefill_s
         uint64_t request_bytes, answer_bytes
-        uint32_t slot, events
+        uint32_t slot, prefill_slot, events
         uint16_t status
-        uint8_t reason, endpoint, retries, stream
+        uint8_t reason, endpoint, retries, stream, class_id, kept
         char id[40]
         char model[40]
     ctypedef struct gdp_sight:
@@ -184,6 +186,7 @@ cdef extern from "gdp/plane.h" nogil:
     const char *gdp_phase_name(uint8_t phase)
     void gdp_plane_counters(gdp_plane *p, gdp_counters *out)
     void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out)
+    double gdp_plane_work_s(gdp_plane *p, uint32_t slot)
     size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t most)
     size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t most, int timeout_ms, size_t *total,
                           unsigned *missed)

@@ -11,6 +11,9 @@ STATES: tuple[str, ...]  # starting, ready, unhealthy, draining, refusing (unhea
 CIRCUITS: tuple[str, ...]  # closed, open, half_open
 SLOTS_MAX: int
 CLASSES: int  # of workers, each with rates of its own
+REASONS: tuple[str, ...]  # how requests end; index = number in records
+ENDPOINTS: tuple[str, ...]
+RECORD: dict[str, Any]  # gdp_record as numpy.dtype takes it: names, formats, offsets, itemsize
 
 class WorkerRow(NamedTuple):
     slot: int
@@ -148,8 +151,11 @@ class Plane:
         """Counters and gauges by name; "ended": {(endpoint, reason): n} and "status": {code: n}, if not 0."""
     def histogram(self, name: str) -> Histogram:
         """name: ttft, gap, duration, queue, connect."""
-    def records(self, most: int = 1024) -> list[dict[str, Any]]:
-        """Requests finished since the last call: the fields of gdp_record; needs settings["records"]."""
+    def work_s(self, slot: int) -> float:
+        """Expected seconds of all uncached prompts that were placed on the slot, whoever held it."""
+    def drain_records(self, room: memoryview) -> int:
+        """Move the records of requests that finished since the last call into *room*, bytes of as many RECORDs
+        as fit; how many there were. For one caller, who comes at least every 16,384 requests."""
     def look(self, timeout_s: float = 0.5) -> dict[str, Any]:
         """What is in flight: {"exchanges": [...], "total": n, "missed": threads that were too late}.
 
@@ -161,11 +167,11 @@ class Plane:
 #   seconds: head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s
 #            upstream_idle_s queue_wait_s no_worker_s tokens_wait_s tokens_wait_64k_s open_s max_open_s
 #   ints:    body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures
-#            tokens_jobs predict_s predict_text_s
+#            tokens_jobs recall_bytes predict_s predict_text_s
 #   floats:  budget_ratio budget_burst budget_per_s
 #   str:     policy (one of POLICIES) session_header policy_header class_header
-#   bools:   half_close_allow expose_headers inject_usage records late_on
-#   list:    classes: (name, ttft_s, itl_s) of at most 8 classes of requests
+#   bools:   half_close_allow expose_headers inject_usage late_on
+#   list:    classes: (name, ttft_s, itl_s, number in records, from 1) of at most 8 classes of requests
 #   dict:    late: a value for each of LATE_KEYS, the fields of gdp_late_rule
 SETTINGS_KEYS: frozenset[str]
 LATE_KEYS: frozenset[str]

@@ -38,6 +38,42 @@ Audit = namedtuple("Audit", "judged agreed not_auditable predicted realised bins
 Rates = namedtuple("Rates", "prefill prefill_error prefill_n step step_error step_n output_tokens")
 Histogram = namedtuple("Histogram", "total sum_s bounds_s counts")
 
+REASONS = tuple(gdp_reason_name(i).decode() for i in range(GDP_REASONS))
+ENDPOINTS = tuple(gdp_endpoint_name(i).decode() for i in range(GDP_ENDPOINTS))
+
+
+cdef _record_layout():
+    cdef gdp_record r
+    cdef char *begin = <char *> &r
+    fields = [
+        ("arrival_ns", "<u8", <char *> &r.arrival_ns - begin), ("tokens_ns", "<u8", <char *> &r.tokens_ns - begin),
+        ("placed_ns", "<u8", <char *> &r.placed_ns - begin), ("sent_ns", "<u8", <char *> &r.sent_ns - begin),
+        ("first_ns", "<u8", <char *> &r.first_ns - begin), ("last_ns", "<u8", <char *> &r.last_ns - begin),
+        ("end_ns", "<u8", <char *> &r.end_ns - begin),
+        ("prompt_tokens", "<i8", <char *> &r.prompt_tokens - begin),
+        ("cached_tokens", "<i8", <char *> &r.cached_tokens - begin),
+        ("output_tokens", "<i8", <char *> &r.output_tokens - begin),
+        ("predicted_tokens", "<i8", <char *> &r.predicted_tokens - begin),
+        ("prefill_s", "<f8", <char *> &r.prefill_s - begin),
+        ("request_bytes", "<u8", <char *> &r.request_bytes - begin),
+        ("answer_bytes", "<u8", <char *> &r.answer_bytes - begin),
+        ("slot", "<u4", <char *> &r.slot - begin), ("prefill_slot", "<u4", <char *> &r.prefill_slot - begin),
+        ("events", "<u4", <char *> &r.events - begin), ("status", "<u2", <char *> &r.status - begin),
+        ("reason", "u1", <char *> &r.reason - begin), ("endpoint", "u1", <char *> &r.endpoint - begin),
+        ("retries", "u1", <char *> &r.retries - begin), ("stream", "?", <char *> &r.stream - begin),
+        ("class_id", "u1", <char *> &r.class_id - begin), ("kept", "u1", <char *> &r.kept - begin),
+        ("id", "S40", <char *> &r.id - begin), ("model", "S40", <char *> &r.model - begin),
+    ]
+    return {
+        "names": [name for name, _, _ in fields],
+        "formats": [form for _, form, _ in fields],
+        "offsets": [offset for _, _, offset in fields],
+        "itemsize": sizeof(gdp_record),
+    }
+
+
+RECORD = _record_layout()
+
 _TIMES = frozenset(
     "head_s body_s connect_s first_token_s answer_s between_tokens_s total_s idle_s hold_max_s "
     "upstream_idle_s queue_wait_s no_worker_s tokens_wait_s tokens_wait_64k_s open_s max_open_s".split()
@@ -46,7 +82,7 @@ _LATE = ("full_s", "ttft_slo_s", "itl_slo_s", "hold", "demote_s", "guard_s", "gu
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
     "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage"
-    " records tokens_jobs recall_bytes policy_header late late_on predict_s predict_text_s"
+    " tokens_jobs recall_bytes policy_header late late_on predict_s predict_text_s"
     " class_header classes".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
@@ -88,7 +124,6 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     s.policy = POLICIES.index(settings["policy"])
     s.half_close_allow, s.expose_headers = settings["half_close_allow"], settings["expose_headers"]
     s.inject_usage = settings["inject_usage"]
-    s.records = settings["records"]
     _read_header(settings, "session_header", s.session_header)
     _read_header(settings, "policy_header", s.policy_header)
     s.predict_s, s.predict_text_s = settings["predict_s"], settings["predict_text_s"]
@@ -112,8 +147,9 @@ cdef int _read_classes(classes, gdp_settings *s) except -1:
     cdef bytes name
     if len(classes) > GDP_SLO_CLASSES:
         raise ValueError(f"there may be {GDP_SLO_CLASSES} classes, got {len(classes)}")
-    for word, ttft_s, itl_s in classes:
+    for word, ttft_s, itl_s, number in classes:
         name = word.encode()
+        s.classes[s.n_classes].id = number
         s.classes[s.n_classes].name = gdp_hash(<const char *> name, len(name), 0)
         s.classes[s.n_classes].ttft_s, s.classes[s.n_classes].itl_s = ttft_s, itl_s
         s.n_classes += 1
@@ -410,17 +446,12 @@ cdef class Plane:
         bounds, counts = [gdp_hist_bound(i) for i in held], [h.bucket[i] for i in held]
         return Histogram(h.count, h.sum_ns / 1e9, bounds, counts)
 
-    def records(self, int most=1024):
-        cdef gdp_plane *p = self._open()
-        cdef gdp_record *array = <gdp_record *> calloc(most if most > 0 else 1, sizeof(gdp_record))
-        cdef size_t n, i
-        if array is NULL:
-            raise MemoryError
-        try:
-            n = gdp_plane_records(p, array, most if most > 0 else 0)
-            return [_record(&array[i]) for i in range(n)]
-        finally:
-            free(array)
+    def work_s(self, unsigned int slot):
+        return gdp_plane_work_s(self._open(), slot)
+
+    def drain_records(self, unsigned char[::1] room not None):
+        cdef size_t most = <size_t> room.shape[0] // sizeof(gdp_record)
+        return gdp_plane_records(self._open(), <gdp_record *> &room[0], most) if most else 0
 
     def look(self, double timeout_s=0.5):
         cdef gdp_plane *p = self._open()
@@ -475,19 +506,6 @@ cdef dict _counters(gdp_counters *c):
         "waiting": c.waiting,
         "buffered_bytes": c.buffered_bytes,
         "upstreams": c.upstreams,
-    }
-
-
-cdef dict _record(gdp_record *r):
-    return {
-        "arrival_ns": r.arrival_ns, "placed_ns": r.placed_ns, "first_ns": r.first_ns, "last_ns": r.last_ns,
-        "end_ns": r.end_ns, "prompt_tokens": r.prompt_tokens, "cached_tokens": r.cached_tokens,
-        "output_tokens": r.output_tokens, "predicted_tokens": r.predicted_tokens,
-        "request_bytes": r.request_bytes, "answer_bytes": r.answer_bytes,
-        "slot": None if r.slot == 0xFFFFFFFF else r.slot, "events": r.events, "status": r.status,
-        "reason": gdp_reason_name(r.reason).decode(), "endpoint": gdp_endpoint_name(r.endpoint).decode(),
-        "retries": r.retries, "stream": bool(r.stream), "id": r.id.decode("utf-8", "replace"),
-        "model": r.model.decode("utf-8", "replace"),
     }
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from grove_dp.errors import ClientFault
 
-__all__ = ["InvalidWorker", "Source", "WorkerSpec", "literal_address", "worker_spec"]
+__all__ = ["InvalidWorker", "Place", "Source", "WorkerSpec", "literal_address", "worker_spec"]
 
 ID_MAX = 95  # bytes, GDP_ID_MAX less its final zero
 DEFAULT_PORT = 8000
@@ -25,6 +25,19 @@ class InvalidWorker(ClientFault):
     """What was given does not describe a worker."""
 
     reason = "InvalidWorker"
+
+
+class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of a cluster a worker is; empty where nobody said."""
+
+    namespace: str = ""
+    pod: str = ""
+    pod_uid: str = ""
+    pcs: str = ""  # PodCliqueSet
+    pcsg: str = ""  # PodCliqueScalingGroup
+    pclq: str = ""  # PodClique
+    component: str = ""  # what is scaled: the scaling group's or the clique's name inside its set
+    role: Literal["aggregated", "prefill", "decode"] = "aggregated"
 
 
 class WorkerSpec(Struct, frozen=True, kw_only=True):
@@ -38,6 +51,7 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
     draining: bool = False
     models: tuple[str, ...] = ()  # given: never asked for
     rank: int = -1  # data-parallel rank that this worker is; -1: the endpoint has only one, or chooses itself
+    place: Place = Place()
 
     @property
     def authority(self) -> str:
@@ -123,6 +137,7 @@ def worker_spec(
     draining: bool = False,
     models: Sequence[str] = (),
     rank: int = -1,
+    place: Place = Place(),
 ) -> WorkerSpec:
     """Read a worker's URL; InvalidWorker names the URL and what to write instead."""
     found = _URL.fullmatch(url)
@@ -140,6 +155,7 @@ def worker_spec(
         draining=draining,
         models=tuple(models),
         rank=rank,
+        place=place,
     )
     if id is None:
         spec = msgspec.structs.replace(spec, id=spec.authority)

@@ -298,7 +298,7 @@ class Registry:
         self._first_seen = {name: place for name, place in self._first_seen.items() if name in bodies}
         names = sorted(bodies, key=self._first_seen.__getitem__)
         return Table(
-            workers=[_row(worker, max_inflight, self._class_of(worker)) for worker in placed],
+            workers=[_row(worker, max_inflight, self.class_of(worker)) for worker in placed],
             models=[
                 ModelRow(name, serving[name], bodies[name], name in waited, waited.get(name, 0))
                 for name in names
@@ -307,7 +307,7 @@ class Registry:
             ready=sum(worker.state == "ready" and bool(worker.models) for worker in placed),
         )
 
-    def _class_of(self, worker: Worker) -> int:
+    def class_of(self, worker: Worker) -> int:
         """Workers of one base model are taken to be alike; beyond CLASSES models share."""
         base = base_of(worker.models)
         return 0 if base is None else self._classes.setdefault(base, len(self._classes) % CLASSES)

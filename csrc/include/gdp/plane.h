@@ -28,6 +28,7 @@ typedef struct gdp_table gdp_table;
 typedef struct {
     uint64_t name; /* gdp_hash(name, len, 0) */
     double ttft_s, itl_s;
+    uint8_t id;    /* what records call it by; 0 is the class of all others */
 } gdp_slo;
 
 /* Everything that may change while running comes with each table. Times in ns, 0 = none where it makes sense. */
@@ -44,7 +45,7 @@ typedef struct {
     uint32_t tokens_jobs;                        /* more at the token thread than this go on without */
     uint64_t recall_bytes;                       /* of prompts whose tokens are remembered */
     uint8_t policy;
-    bool half_close_allow, expose_headers, inject_usage, records;
+    bool half_close_allow, expose_headers, inject_usage;
     char session_header[64]; /* lower case */
     char policy_header[64];  /* lower case; a request may choose its policy by it; empty: it may not */
     gdp_late_rule late;      /* when a worker is full, and who goes first then */
@@ -152,20 +153,33 @@ void gdp_plane_counters(gdp_plane *p, gdp_counters *out);
 typedef enum { GDP_HIST_TTFT, GDP_HIST_GAP, GDP_HIST_DURATION, GDP_HIST_QUEUE, GDP_HIST_CONNECT, GDP_HISTS } gdp_hist_id;
 void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out);
 
-/* The measured life of a request. Times: CLOCK_MONOTONIC ns, 0 = did not happen. */
+/* What was promised to a request's class, and kept: streams only, whose first token came. */
+enum { GDP_JUDGED = 1, GDP_KEPT_TTFT = 2, GDP_KEPT_ITL = 4 };
+
+/* The measured life of a request. Times: CLOCK_MONOTONIC ns, 0 = did not happen.
+ *
+ *     arrival -- tokens -- placed -- sent -- first ---- last -- end
+ *        tokenise    queue     place   prefill    decode             (tokens 0: it did not wait for them) */
 typedef struct {
-    uint64_t arrival_ns, placed_ns, first_ns, last_ns, end_ns;
+    uint64_t arrival_ns, tokens_ns, placed_ns, sent_ns, first_ns, last_ns, end_ns; /* placed, sent: of the last try */
     int64_t prompt_tokens, cached_tokens, output_tokens, predicted_tokens; /* -1 unknown; predicted: cached ones */
+    double prefill_s;       /* of its worker for its prompt, as expected when it was placed */
     uint64_t request_bytes, answer_bytes;
-    uint32_t slot;   /* last worker, UINT32_MAX none */
+    uint32_t slot;          /* last worker, UINT32_MAX none */
+    uint32_t prefill_slot;  /* that computed its prompt, where that is another one; else UINT32_MAX */
     uint32_t events;
-    uint16_t status; /* sent to the client, 0 none */
-    uint8_t reason, endpoint, retries, stream;
-    char id[40];     /* x-request-id, cut */
+    uint16_t status;        /* sent to the client, 0 none */
+    uint8_t reason, endpoint, retries, stream, class_id, kept; /* kept: GDP_JUDGED, ... */
+    char id[40];            /* x-request-id, cut */
     char model[40];
 } gdp_record;
-/* Move up to max finished records to out (only kept when settings.records). One reader. Returns the count. */
+/* Move up to max finished records to out, in the order in which each thread ended them. One reader, who comes at least
+ * every GDP_RECORDS requests; what is not read by then is lost, and counted. Returns the count. */
+#define GDP_RECORDS 16384u
 size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t max);
+
+/* Expected seconds of all uncached prompts that were placed on a slot, whoever held it. */
+double gdp_plane_work_s(gdp_plane *p, uint32_t slot);
 
 /* A placement, with what decided it. */
 typedef enum { GDP_BY_NOTHING, GDP_BY_TOKENS, GDP_BY_TEXT } gdp_basis;
