@@ -37,8 +37,8 @@ def test_a_version_document_without_metrics_has_an_empty_list():
 
 def test_a_value_list():
     items = [
-        documents.item("grove_dp_a", {"k": "v", "a": "b"}, 1.5, 1_767_323_045.7, 60),
-        documents.item("grove_dp_a", {}, 0, 1_767_323_045, None),
+        documents.item(documents.item_head("grove_dp_a", {"k": "v", "a": "b"}), 1.5, 1_767_323_045.7, 60),
+        documents.item(documents.item_head("grove_dp_a", {}), 0, 1_767_323_045),
     ]
     assert documents.value_list(items) == (
         b'{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1","metadata":{},"items":['
