@@ -7,19 +7,26 @@ The HPA sums what it is given and believes it. So the rules of this board are ab
     nothing           a known target without traffic has a sample of 0; "no items" would be an error
     a value twice     two samples with equal labels, or a value that is no number: 503 for that metric
 
-Whoever merges the frontends publishes a picture about once a second; each sample becomes bytes then. A query
-joins the bytes of the samples that its selector takes, and is remembered until the next picture: 2 µs against
-24 µs rendered anew (20 samples).
+Whoever merges the frontends publishes a picture about once a second; each sample becomes bytes then, after a
+head that stays while the series does (1.5 ms for 200 series instead of 8). A query joins the bytes of the
+samples that its selector takes, and is remembered until the next picture: 0.6 µs against 14.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from grove_dp.clock import Clock
-from grove_dp.metering.external_documents import NotFound, Unavailable, item, resource_list, value_list
+from grove_dp.metering.external_documents import (
+    NotFound,
+    Unavailable,
+    item,
+    item_head,
+    resource_list,
+    value_list,
+)
 from grove_dp.metering.external_selector import Selector, is_label_value, parse
 
 __all__ = ["EVERYWHERE", "METRICS", "Board", "Picture", "Sample", "Source", "Target", "label_value"]
@@ -88,9 +95,18 @@ class Source(Protocol):
         ...
 
 
-class _Series(NamedTuple):
-    sample: Sample
+class _Identity(NamedTuple):
+    """What of a series stays from picture to picture."""
+
     labels: Mapping[str, str]
+    shown: str
+    targets: tuple[str, ...]
+    head: bytes
+
+
+class _Series(NamedTuple):
+    identity: _Identity
+    sample: Sample
     rendered: bytes
 
 
@@ -110,6 +126,7 @@ class Board:
         self._stale_after_s = stale_after_s
         self._picture: Picture | None = None
         self._taken = 0.0
+        self._identities: dict[tuple[Any, ...], _Identity] = {}
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._answers: dict[tuple[str, str, str], bytes] = {}
         self._resources = resource_list(METRICS)
@@ -117,8 +134,12 @@ class Board:
     def publish(self, picture: Picture) -> None:
         """Replace what is told."""
         shelves: defaultdict[tuple[str, str], _Shelf] = defaultdict(lambda: _Shelf([], [], set()))
+        identities: dict[tuple[Any, ...], _Identity] = {}
         for sample in picture.samples:
-            _shelve(shelves[sample.namespace, sample.metric], sample)
+            key = (sample.metric, *sample.labels.items())
+            identity = identities[key] = self._identities.get(key) or _identity(sample)
+            _shelve(shelves[sample.namespace, sample.metric], sample, identity)
+        self._identities = identities
         self._resources = resource_list({*METRICS, *(sample.metric for sample in picture.samples)})
         self._picture, self._taken = picture, self._clock.now()
         self._shelves = dict(shelves)
@@ -145,7 +166,7 @@ class Board:
 
     def target(self, namespace: str, metric: str, target: str) -> Target:
         self._check()
-        samples = [each.sample for each in self._series(namespace, metric) if target in _targets(each)]
+        samples = [each.sample for each in self._series(namespace, metric) if target in each.identity.targets]
         if not samples:
             raise NotFound(
                 f"{metric} has no target {target} in namespace {namespace}; write PCS-COMPONENT or a model"
@@ -180,7 +201,7 @@ class Board:
 
     def _matching(self, namespace: str, metric: str, wanted: Selector, selector: str) -> list[_Series]:
         all_series = self._series(namespace, metric)
-        found = [series for series in all_series if wanted.matches(series.labels)]
+        found = [series for series in all_series if wanted.matches(series.identity.labels)]
         if not found:
             raise NotFound(
                 f"the server could not find the metric {metric} with {selector} in namespace {namespace};"
@@ -189,29 +210,30 @@ class Board:
         return found
 
 
-def _shelve(shelf: _Shelf, sample: Sample) -> None:
-    labels = {key: label_value(value) for key, value in sample.labels.items()}
-    shown = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    if shown in shelf.seen:
-        shelf.broken.append(f"two series have the labels {shown}")
-        return
-    shelf.seen.add(shown)
-    try:
-        rendered = item(sample.metric, labels, sample.value, sample.wall_s, sample.window_s)
-    except ValueError as error:
-        shelf.broken.append(f"{shown}: {error}")
-        return
-    shelf.series.append(_Series(sample, labels, rendered))
-
-
-def _targets(series: _Series) -> tuple[str, ...]:
-    raw, labels = series.sample.labels, series.labels
+def _identity(sample: Sample) -> _Identity:
+    raw = sample.labels
+    labels = {key: label_value(value) for key, value in sorted(raw.items())}
     whole = f"{raw['pcs']}-{raw['component']}" if "pcs" in raw and "component" in raw else ""
-    return tuple(name for name in (whole, raw.get("model", ""), labels.get("model", "")) if name)
+    targets = tuple(name for name in (whole, raw.get("model", ""), labels.get("model", "")) if name)
+    shown = ",".join(f"{key}={value}" for key, value in labels.items())
+    return _Identity(labels, shown, targets, item_head(sample.metric, labels))
+
+
+def _shelve(shelf: _Shelf, sample: Sample, identity: _Identity) -> None:
+    if identity.shown in shelf.seen:
+        shelf.broken.append(f"two series have the labels {identity.shown}")
+        return
+    shelf.seen.add(identity.shown)
+    try:
+        rendered = item(identity.head, sample.value, sample.wall_s, sample.window_s)
+    except ValueError as error:
+        shelf.broken.append(f"{identity.shown}: {error}")
+        return
+    shelf.series.append(_Series(identity, sample, rendered))
 
 
 def _some(all_series: list[_Series]) -> str:
-    shown = [",".join(f"{key}={value}" for key, value in sorted(each.labels.items())) for each in all_series]
+    shown = [each.identity.shown for each in all_series]
     more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
     return "; ".join(shown[:3]) + more
 

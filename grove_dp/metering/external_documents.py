@@ -28,6 +28,7 @@ __all__ = [
     "group_document",
     "group_list",
     "item",
+    "item_head",
     "resource_list",
     "status_document",
     "value_list",
@@ -132,16 +133,16 @@ def resource_list(metrics: Iterable[str]) -> bytes:
 # ---------------------------------------------------------------- values
 
 
-def item(metric: str, labels: Mapping[str, str], value: float, wall_s: float, window_s: int | None) -> bytes:
-    """One value of a value list. ValueError if it is no number."""
-    told: dict[str, Any] = {
-        "metricName": metric,
-        "metricLabels": dict(sorted(labels.items())),
-        "timestamp": timestamp(wall_s),
-    }
-    if window_s is not None:
-        told["window"] = window_s
-    return _encode(told | {"value": quantity(value)})
+def item_head(metric: str, labels: Mapping[str, str]) -> bytes:
+    """The part of an item that stays while its value changes."""
+    told = _encode({"metricName": metric, "metricLabels": dict(sorted(labels.items()))})
+    return told[:-1] + b',"timestamp":"'
+
+
+def item(head: bytes, value: float, wall_s: float, window_s: int | None = None) -> bytes:
+    """One value of a value list, begun by `item_head`. ValueError if it is no number."""
+    window = f'","window":{window_s},"value":"' if window_s is not None else '","value":"'
+    return head + f'{timestamp(wall_s)}{window}{quantity(value)}"}}'.encode()
 
 
 _HEAD: Final = b'{"kind":"ExternalMetricValueList","apiVersion":"%s","metadata":{},"items":[' % API.encode()

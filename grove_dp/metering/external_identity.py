@@ -116,7 +116,7 @@ def proxied(headers: Headers, proxy: FrontProxy) -> User | None:
     name = _first(headers, proxy.user_headers)
     if not name:
         return None
-    return User(
+    user = User(
         name=name,
         uid=_first(headers, proxy.uid_headers),
         groups=tuple(
@@ -124,6 +124,19 @@ def proxied(headers: Headers, proxy: FrontProxy) -> User | None:
         ),
         extra=_extra(headers, proxy.extra_prefixes),
     )
+    return user if _is_text(user) else None
+
+
+def _is_text(user: User) -> bool:
+    """Whether the bytes that came were UTF-8: what was not cannot be said to the API server."""
+    words = [user.name, user.uid, *user.groups]
+    for key, values in user.extra:
+        words += [key, *values]
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first(headers: Headers, names: tuple[str, ...]) -> str:
