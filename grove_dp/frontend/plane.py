@@ -72,7 +72,11 @@ class DataPlane:
             self._soon = None
         table = self.registry.table(self.settings.workers.max_inflight, self.exact())
         self.native.publish(
-            table_settings(self.settings, self.class_names.number), table.workers, table.models, table.models_body, self._version
+            table_settings(self.settings, self.class_names.number),
+            table.workers,
+            table.models,
+            table.models_body,
+            self._version,
         )
         self.published = table
         if self._reaping is None and self.registry.waiting_to_go:

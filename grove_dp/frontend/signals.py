@@ -169,6 +169,8 @@ class SignalsFeed:
             newest_seq=0,
             lost=0,
             draining=self.draining,
+            ttft_s=plane.settings.slo.ttft_s,
+            itl_s=plane.settings.slo.itl_s,
             workers=[self._worker(booked) for booked in plane.booked()],
             models=self._models(),
             curves=self._curves(),

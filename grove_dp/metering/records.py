@@ -22,7 +22,7 @@ from grove_dp.native.plane import RECORD
 __all__ = ["DTYPE", "SIZE", "ClassNames", "Part", "RecordRing"]
 
 SIZE: Final = 65_536
-DTYPE: Final = np.dtype(RECORD)
+DTYPE: Final[np.dtype[np.void]] = np.dtype(RECORD)
 CLASSES_MAX: Final = 255
 
 Records = npt.NDArray[np.void]
@@ -47,7 +47,7 @@ class RecordRing:
     def __init__(self, drain: Callable[[memoryview], int], size: int = SIZE) -> None:
         self._drain = drain
         self._array: Records = np.zeros(size, DTYPE)
-        self._bytes = memoryview(self._array.view(np.uint8))
+        self._bytes: memoryview = self._array.view(np.uint8).data
         self.next_seq = 0
 
     def drain(self) -> int:

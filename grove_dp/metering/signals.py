@@ -16,7 +16,7 @@ an older frontend reads the fields that it knows. Times in them are CLOCK_MONOTO
 `wall_offset_ns` makes them nanoseconds since 1970.
 """
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -119,6 +119,8 @@ class Signals(Struct, kw_only=True):
     newest_seq: int
     lost: int  # records that were overwritten before they were asked for: the picture is incomplete
     draining: bool = False
+    ttft_s: float = 0.0  # promised to the default class, besides the prompt's own computing time
+    itl_s: float = 0.0
     workers: list[WorkerSignal] = []
     models: list[ModelSignal] = []
     curves: list[CurveSignal] = []
@@ -132,7 +134,8 @@ class Signals(Struct, kw_only=True):
     def array(self) -> npt.NDArray[np.void]:
         """The records as a structured array, without copying. BadSignals."""
         try:
-            return np.frombuffer(self.records, np.dtype(self.dtype))
+            dtype: np.dtype[np.void] = np.dtype(cast(Any, self.dtype))
+            return np.frombuffer(self.records, dtype)
         except (TypeError, ValueError) as error:
             raise BadSignals(f"dtype and records do not fit: {error}") from None
 

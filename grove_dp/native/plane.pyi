@@ -13,7 +13,7 @@ SLOTS_MAX: int
 CLASSES: int  # of workers, each with rates of its own
 REASONS: tuple[str, ...]  # how requests end; index = number in records
 ENDPOINTS: tuple[str, ...]
-RECORD: dict[str, Any]  # gdp_record as numpy.dtype takes it: names, formats, offsets, itemsize
+RECORD: Any  # a dict: gdp_record as numpy.dtype takes it: names, formats, offsets, itemsize
 
 class WorkerRow(NamedTuple):
     slot: int
@@ -154,8 +154,8 @@ class Plane:
     def work_s(self, slot: int) -> float:
         """Expected seconds of all uncached prompts that were placed on the slot, whoever held it."""
     def drain_records(self, room: memoryview) -> int:
-        """Move the records of requests that finished since the last call into *room*, bytes of as many RECORDs
-        as fit; how many there were. For one caller, who comes at least every 16,384 requests."""
+        """Move the records of requests that finished since the last call into *room*, as many as fit; how many
+        there were. For one caller, who comes at least every 16,384 requests."""
     def look(self, timeout_s: float = 0.5) -> dict[str, Any]:
         """What is in flight: {"exchanges": [...], "total": n, "missed": threads that were too late}.
 

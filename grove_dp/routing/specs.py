@@ -40,6 +40,9 @@ class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     role: Literal["aggregated", "prefill", "decode"] = "aggregated"
 
 
+NOWHERE = Place()
+
+
 class WorkerSpec(Struct, frozen=True, kw_only=True):
     """A worker as somebody named it."""
 
@@ -51,7 +54,7 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
     draining: bool = False
     models: tuple[str, ...] = ()  # given: never asked for
     rank: int = -1  # data-parallel rank that this worker is; -1: the endpoint has only one, or chooses itself
-    place: Place = Place()
+    place: Place = NOWHERE
 
     @property
     def authority(self) -> str:
@@ -137,7 +140,7 @@ def worker_spec(
     draining: bool = False,
     models: Sequence[str] = (),
     rank: int = -1,
-    place: Place = Place(),
+    place: Place = NOWHERE,
 ) -> WorkerSpec:
     """Read a worker's URL; InvalidWorker names the URL and what to write instead."""
     found = _URL.fullmatch(url)

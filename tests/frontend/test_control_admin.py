@@ -6,11 +6,13 @@ import aiohttp
 import msgspec
 import pytest
 
+from grove_dp.clock import SystemClock
 from grove_dp.config import Loaded
 from grove_dp.fields import fields
 from grove_dp.frontend.admin import AdminPort
 from grove_dp.frontend.plane import DataPlane
 from grove_dp.frontend.readiness import State
+from grove_dp.frontend.signals import SignalsFeed
 from grove_dp.metering.prometheus import ControlMetrics
 from grove_dp.native.plane import SLOTS_MAX, Plane
 from grove_dp.routing.specs import worker_spec
@@ -27,7 +29,8 @@ class Port:
         self.plane = DataPlane(Plane(1), self.registry, settings)
         self.draining = False
         loaded = Loaded(settings, dict.fromkeys(fields(), "default"))
-        self.admin = AdminPort(self.plane, ControlMetrics(), self.state, lambda: loaded)
+        signals = SignalsFeed(self.plane, "boot", SystemClock())
+        self.admin = AdminPort(self.plane, ControlMetrics(), self.state, lambda: loaded, signals)
 
     def state(self):
         return State(True, self.draining, "", self.plane.published)

@@ -1,5 +1,8 @@
 """The small pure rules of the control side."""
 
+import json
+
+import numpy as np
 import pytest
 
 from grove_dp.errors import ConfigurationError
@@ -9,7 +12,8 @@ from grove_dp.frontend.guard import Forbidden, Unauthorized, check_change, read_
 from grove_dp.frontend.lag import Burn, burn, parse_burn, watch_lag
 from grove_dp.frontend.plane import table_settings
 from grove_dp.frontend.readiness import State, conditions
-from grove_dp.native.plane import SETTINGS_KEYS
+from grove_dp.metering.records import DTYPE
+from grove_dp.native.plane import ENDPOINTS, REASONS, SETTINGS_KEYS
 from grove_dp.routing.workers import Table
 from grove_dp.settings import Admin, Http, Limits, Retry, Settings
 
@@ -88,32 +92,38 @@ def test_an_empty_or_missing_token_file_is_told(write, tmp_path):
 
 # ---------------------------------------------------------------- the access log
 
-RECORD = {
-    "id": "r1",
-    "endpoint": "chat",
-    "model": "llama",
-    "status": 200,
-    "reason": "OK",
-    "slot": 3,
-    "retries": 0,
-    "stream": True,
-    "events": 7,
-    "arrival_ns": 1_000_000_000,
-    "first_ns": 1_012_340_000,
-    "end_ns": 1_100_000_000,
-    "prompt_tokens": 5,
-    "cached_tokens": -1,
-    "output_tokens": 7,
-}
+
+def record(**changed):
+    told = np.zeros(1, DTYPE)[0]
+    facts = {
+        "id": b"r1",
+        "endpoint": ENDPOINTS.index("chat"),
+        "model": b"llama",
+        "status": 200,
+        "reason": REASONS.index("OK"),
+        "slot": 3,
+        "stream": True,
+        "events": 7,
+        "arrival_ns": 1_000_000_000,
+        "first_ns": 1_012_340_000,
+        "end_ns": 1_100_000_000,
+        "prompt_tokens": 5,
+        "cached_tokens": -1,
+        "output_tokens": 7,
+    }
+    for name, value in (facts | changed).items():
+        told[name] = value
+    return told
 
 
 def test_a_line_tells_what_happened_and_leaves_out_what_did_not():
-    told = line(RECORD, {3: "gpu:8000"})
-    assert told["worker"] == "gpu:8000"
+    told = line(record(), {3: "gpu:8000"})
+    assert (told["worker"], told["endpoint"], told["reason"]) == ("gpu:8000", "chat", "OK")
+    json.dumps(told)
     assert (told["first_ms"], told["total_ms"]) == (12.3, 100.0)
     assert (told["prompt_tokens"], told["output_tokens"]) == (5, 7)
     assert "cached_tokens" not in told
-    refused = line({**RECORD, "first_ns": 0, "slot": 2**32 - 1, "model": ""}, {3: "gpu:8000"})
+    refused = line(record(first_ns=0, slot=2**32 - 1, model=b""), {3: "gpu:8000"})
     assert not {"worker", "first_ms", "model"} & refused.keys()
 
 
