@@ -26,13 +26,14 @@ bool edit_is_leaving(const char *bytes, size_t n) {
 static void note_time(gdp_loop *l, gdp_exchange *x) {
     if (!x->first_at) {
         x->first_at = l->now;
-        gdp_hist_add(&l->hist[GDP_HIST_TTFT], l->now - x->arrival);
+        gdp_account_observe(x->account, GDP_A_TTFT, l->now - x->arrival, l->now);
         place_begun(l, x);
     } else {
-        gdp_hist_add(&l->hist[GDP_HIST_GAP], l->now - x->last_at);
+        gdp_account_observe(x->account, GDP_A_GAP, l->now - x->last_at, l->now);
     }
     x->last_at = l->now;
     x->events++;
+    gdp_account_add(x->account, GDP_A_OUTPUT, 1, l->now);
     COUNT(l, events, 1);
 }
 

@@ -277,6 +277,7 @@ void exchange_ready(gdp_loop *l, gdp_exchange *x) {
         return;
     }
     budget_deposit(l);
+    ledger_arrive(l, x);
     if (!tokens_park(l, x)) exchange_place(l, x);
 }
 
@@ -535,7 +536,7 @@ void exchange_finish(gdp_loop *l, gdp_exchange *x) {
 /* ---- 9 settle ------------------------------------------------------------------------------------------------------ */
 
 static void meter(gdp_loop *l, const gdp_exchange *x) {
-    loop_record(l, x);
+    ledger_end(l, x);
     if (!x->placed_at) return;
     if (x->usage.prompt < 0 && x->started && x->status < 400) COUNT(l, usage_missing, 1);
     if (x->usage.prompt > 0) COUNT(l, prompt_tokens, x->usage.prompt);

@@ -10,6 +10,7 @@
  *   answer.c    answers of our own: errors in OpenAI's shape, model list, health
  *   place.c     which worker, by what is known of the prompt          calls queue_*, upstream_open
  *   explain.c   the last placements, for people
+ *   ledger.c    what requests add up to, and the records that they leave
  *   tokens.c    requests that wait for their token ids, and the way to the token thread and back
  *   queue.c     parked requests
  *   table.c     what control published
@@ -97,6 +98,8 @@ typedef struct {
     uint32_t *workers;
     bool exact; /* somebody turns its prompts into tokens: requests wait for that */
     uint64_t recall_seed; /* 0: not without asking */
+    uint32_t n_accounts;
+    uint16_t accounts[GDP_SLO_CLASSES + 1];
 } model;
 
 struct gdp_table {
@@ -199,7 +202,9 @@ struct gdp_exchange {
     buf finish; /* a finish event that waits for the fingerprint */
 
     /* the measure */
+    const gdp_account *account; /* of its model and class; NULL: none */
     double prefill_s;      /* of its prompt, expected at its last placement */
+    double waiting_tokens; /* what it counts for while it waits */
     uint8_t class_id;
     uint64_t arrival, tokens_at, phase_at, wait_at, placed_at, placed_last, first_at, last_at, queued_at, request_bytes, answer_bytes;
     gdp_usage usage;
@@ -300,9 +305,9 @@ struct gdp_loop {
     gdp_response response;
 
     gdp_counters count;
-    gdp_hist hist[GDP_HISTS];
     gdp_record *records; /* ring, made when first wanted */
     double work_s[GDP_SLOTS_MAX]; /* gdp_plane_work_s */
+    _Atomic(gdp_account *) accounts[GDP_ACCOUNTS];
     _Atomic uint64_t rec_head, rec_tail;
     pthread_t thread;
     bool running;
@@ -351,7 +356,6 @@ void timer_set(gdp_loop *l, timer *t, uint64_t due);
 void timer_stop(gdp_loop *l, timer *t);
 void loop_wake(gdp_loop *l);
 uint64_t clock_ns(void);
-void loop_record(gdp_loop *l, const gdp_exchange *x);
 #define COUNT(l, field, n) __atomic_store_n(&(l)->count.field, (l)->count.field + (uint64_t)(int64_t)(n), __ATOMIC_RELAXED)
 
 /* conn.c */
@@ -438,6 +442,13 @@ bool relay_eof(gdp_loop *l, gdp_exchange *x, bool reset); /* reset: what it said
 bool events_over(gdp_loop *l, gdp_exchange *x, const char *raw, size_t raw_len);
 void relay_forget(gdp_loop *l, gdp_exchange *x); /* the answer so far was not for the client: start anew */
 bool relay_release_head(gdp_loop *l, gdp_exchange *x); /* hold.max is over */
+
+/* ledger.c */
+void ledger_arrive(gdp_loop *l, gdp_exchange *x);
+void ledger_wait(gdp_exchange *x, bool begins); /* for a worker */
+void ledger_place(gdp_loop *l, gdp_exchange *x);
+void ledger_end(gdp_loop *l, const gdp_exchange *x);
+void ledger_free(gdp_loop *l);
 
 /* edit.c: events of a stream */
 typedef enum {

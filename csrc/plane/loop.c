@@ -214,48 +214,6 @@ static void copy_text(char *to, size_t size, const char *from, size_t len) {
     to[len] = 0;
 }
 
-/* Mean time between tokens, by the events where the worker did not count. */
-static double itl_s(const gdp_exchange *x) {
-    int64_t n = x->usage.output > 0 ? x->usage.output : (int64_t)x->events;
-    return n > 1 ? (double)(x->last_at - x->first_at) * 1e-9 / (double)(n - 1) : 0;
-}
-
-static uint8_t kept(const gdp_exchange *x) {
-    if (!x->stream || !x->first_at) return 0;
-    bool in_time = (double)(x->first_at - x->arrival) * 1e-9 <= x->ttft_s + x->prefill_s;
-    return (uint8_t)(GDP_JUDGED | (in_time ? GDP_KEPT_TTFT : 0) | (itl_s(x) <= x->itl_s ? GDP_KEPT_ITL : 0));
-}
-
-static gdp_record record_of(const gdp_loop *l, const gdp_exchange *x) {
-    gdp_record r = {
-        .arrival_ns = x->arrival, .tokens_ns = x->tokens_at, .placed_ns = x->placed_last, .sent_ns = x->wait_at,
-        .first_ns = x->first_at, .last_ns = x->last_at, .end_ns = l->now, .prompt_tokens = x->usage.prompt,
-        .cached_tokens = x->usage.cached, .output_tokens = x->usage.output, .predicted_tokens = x->predicted,
-        .prefill_s = x->prefill_s, .request_bytes = x->request_bytes, .answer_bytes = x->answer_bytes,
-        .slot = x->placed_at ? x->leg[x->at].booking.slot : UINT32_MAX, .prefill_slot = UINT32_MAX,
-        .events = x->events, .status = x->sent_status, .reason = x->reason, .endpoint = x->endpoint,
-        .retries = (uint8_t)(x->attempts ? x->attempts - 1 : 0), .stream = x->stream, .class_id = x->class_id,
-        .kept = kept(x),
-    };
-    copy_text(r.id, sizeof r.id, x->id, x->id_len);
-    copy_text(r.model, sizeof r.model, x->model_name, x->model_len);
-    return r;
-}
-
-void loop_record(gdp_loop *l, const gdp_exchange *x) {
-    COUNT(l, ended[x->endpoint][x->reason], 1);
-    if (x->sent_status) COUNT(l, status[x->sent_status % 600], 1);
-    gdp_hist_add(&l->hist[GDP_HIST_DURATION], l->now - x->arrival);
-    if (!l->records) l->records = gdp_alloc(GDP_RECORDS * sizeof *l->records);
-    uint64_t head = atomic_load_explicit(&l->rec_head, memory_order_relaxed);
-    if (!l->records || head - atomic_load_explicit(&l->rec_tail, memory_order_acquire) >= GDP_RECORDS) {
-        COUNT(l, records_lost, 1);
-        return;
-    }
-    l->records[head % GDP_RECORDS] = record_of(l, x);
-    atomic_store_explicit(&l->rec_head, head + 1, memory_order_release);
-}
-
 static void peer_text(const gdp_conn *c, char *out, size_t size) {
     char ip[INET6_ADDRSTRLEN] = "";
     inet_ntop(c->family6 ? AF_INET6 : AF_INET, c->peer, ip, sizeof ip);
@@ -446,6 +404,7 @@ void loop_free(gdp_loop *l, const gdp_table *t) {
     buf_drop(l, &l->emit);
     gdp_free(l->scratch);
     gdp_free(l->records);
+    ledger_free(l);
     gdp_free(l->decisions);
     gdp_free(l->reach[0]);
     gdp_index_reader_free(l->reader);

@@ -169,13 +169,7 @@ static void placed(gdp_loop *l, gdp_exchange *x, const gdp_wish *wish, const gdp
     if (l->plane->indexer) predict(l, x, at->booking.slot);
     queue_leave(l, x);
     x->prefill_s = at->booking.lot.prefill_s;
-    x->placed_last = l->now;
-    double *work = &l->work_s[at->booking.slot], sum = *work + x->prefill_s;
-    __atomic_store(work, &sum, __ATOMIC_RELAXED);
-    if (!x->placed_at) {
-        x->placed_at = l->now;
-        gdp_hist_add(&l->hist[GDP_HIST_QUEUE], l->now - x->arrival);
-    }
+    ledger_place(l, x);
     x->reconnected = false;
     upstream_open(l, x, &l->table->workers[at->chosen]);
 }

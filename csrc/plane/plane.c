@@ -226,11 +226,6 @@ void gdp_plane_counters(gdp_plane *p, gdp_counters *out) {
     out->waiting = (uint64_t)atomic_load(&p->waiting);
 }
 
-void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out) {
-    memset(out, 0, sizeof *out);
-    for (uint32_t i = 0; i < p->n_loops; i++) gdp_hist_merge(out, &p->loops[i].hist[id]);
-}
-
 double gdp_plane_work_s(gdp_plane *p, uint32_t slot) {
     double sum = 0, part;
     for (uint32_t i = 0; i < p->n_loops && slot < GDP_SLOTS_MAX; i++) {

@@ -131,6 +131,7 @@ void queue_park(gdp_loop *l, gdp_exchange *x, bool no_worker) {
     }
     COUNT(l, queued, 1);
     x->queued = true;
+    ledger_wait(x, true);
     x->queued_at = l->now;
     x->q_next = NULL;
     x->q_prev = l->q_tail;
@@ -167,6 +168,7 @@ void queue_leave(gdp_loop *l, gdp_exchange *x) {
     if (!x->queued) return;
     if (l->q_cursor == x) l->q_cursor = x->q_next;
     x->queued = false;
+    ledger_wait(x, false);
     *(x->q_prev ? &x->q_prev->q_next : &l->q_head) = x->q_next;
     *(x->q_next ? &x->q_next->q_prev : &l->q_tail) = x->q_prev;
     x->q_next = x->q_prev = NULL;

@@ -149,7 +149,7 @@ static void commit(gdp_loop *l, gdp_exchange *x) {
     x->phase = PH_RELAYING;
     if (!x->first_at && !x->sse) {
         x->first_at = l->now;
-        gdp_hist_add(&l->hist[GDP_HIST_TTFT], l->now - x->arrival);
+        gdp_account_observe(x->account, GDP_A_TTFT, l->now - x->arrival, l->now);
     }
     if (upstream_all_sent(x)) {
         buf_drop(l, &x->body);

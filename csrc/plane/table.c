@@ -63,6 +63,15 @@ int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed) {
     return 0;
 }
 
+int gdp_table_model_accounts(gdp_table *t, uint32_t i, const uint16_t *numbers, uint32_t n) {
+    if (i >= t->n_models || !t->models[i].name || n > GDP_SLO_CLASSES + 1) return GDP_BAD;
+    for (uint32_t k = 0; k < n; k++)
+        if (numbers[k] >= GDP_ACCOUNTS) return GDP_BAD;
+    memcpy(t->models[i].accounts, numbers, n * sizeof *numbers);
+    t->models[i].n_accounts = n;
+    return 0;
+}
+
 static int put(char **where, uint32_t *where_len, const char *body, size_t len) {
     char *c = copy(body, len);
     if (!c) return GDP_NOMEM;

@@ -283,7 +283,7 @@ static void on_connected(gdp_loop *l, gdp_upstream *u) {
         exchange_failed(l, u->x, GDP_END_FAILED, GDP_R_WORKER_UNREACHABLE);
         return;
     }
-    gdp_hist_add(&l->hist[GDP_HIST_CONNECT], l->now - u->began);
+    gdp_account_observe(u->x->account, GDP_A_CONNECT, l->now - u->began, l->now);
     start_sending(l, u);
 }
 

@@ -50,6 +50,38 @@ static int listen_somewhere(uint16_t *port) {
     return fd;
 }
 
+static gdp_series *series(gdp_meter *m, const char *kind, unsigned i, gdp_family_spec spec) {
+    char name[32];
+    const char *why = NULL;
+    snprintf(name, sizeof name, "%s_%u_seconds", kind, i);
+    spec.name = name;
+    spec.help = "Of a test";
+    gdp_family *f = gdp_meter_family(m, &spec, &why);
+    CHECK(f && !why);
+    return gdp_family_series(f, NULL, &why);
+}
+
+void scene_meter(scene *s) {
+    unsigned n = 0;
+    s->meter = gdp_meter_new(clock_ns());
+    for (unsigned i = 0; i < GDP_A_COUNTS; i++)
+        s->series[n++] = series(s->meter, "count", i, (gdp_family_spec){.kind = GDP_COUNTER, .window = i % 2});
+    for (unsigned i = 0; i < GDP_A_TIMES; i++)
+        s->series[n++] = series(s->meter, "time", i, (gdp_family_spec){.kind = GDP_HISTOGRAM, .window = true});
+    for (unsigned i = 0; i < GDP_A_LEVELS; i++)
+        s->series[n++] = series(s->meter, "level", i, (gdp_family_spec){.kind = GDP_GAUGE});
+    for (uint32_t thread = 0; thread < gdp_plane_threads(s->plane); thread++) {
+        gdp_account a;
+        n = 0;
+        for (unsigned i = 0; i < GDP_A_COUNTS; i++) a.count[i] = gdp_series_counter(s->series[n++]);
+        for (unsigned i = 0; i < GDP_A_TIMES; i++) a.time[i] = gdp_series_histogram(s->series[n++]);
+        for (unsigned i = 0; i < GDP_A_LEVELS; i++) a.level[i] = gdp_series_gauge(s->series[n++]);
+        CHECK(gdp_plane_account(s->plane, 7, thread, &a) == 0);
+        CHECK(gdp_plane_account(s->plane, 7, thread, &a) == GDP_BAD); /* told before */
+    }
+    CHECK(scene_publish(s));
+}
+
 bool scene_publish(scene *s) {
     uint32_t all[SCENE_WORKERS] = {0, 1, 2, 3};
     gdp_table *t = gdp_table_new(&s->set, s->n_workers, s->n_models);
@@ -65,7 +97,8 @@ bool scene_publish(scene *s) {
     for (unsigned i = 0; i < s->n_models; i++) {
         const char name = (char)('m' + i);
         if (gdp_table_model(t, i, &name, 1, all, s->n_workers, STR("{}")) < 0 ||
-            (s->exact && gdp_table_model_exact(t, i, s->recall_seed) < 0)) {
+            (s->exact && gdp_table_model_exact(t, i, s->recall_seed) < 0) ||
+            (s->meter && !i && gdp_table_model_accounts(t, i, (uint16_t[]){7}, 1) < 0)) {
             gdp_table_free(t);
             return false;
         }
@@ -154,6 +187,7 @@ void scene_close(scene *s) {
         gdp_plane_free(s->plane);
     }
     gdp_indexer_free(s->indexer);
+    gdp_meter_free(s->meter);
     for (unsigned i = 0; i < 64; i++)
         if (s->plane) peer_end(&s->busy[i]);
     for (unsigned i = 0; i < SCENE_WORKERS; i++)

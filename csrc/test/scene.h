@@ -18,6 +18,7 @@
 #define GDP_SCENE_H
 
 #include "../plane/inner.h"
+#include "gdp/meter_expose.h"
 #include "test.h"
 
 #define SCENE_WORKERS 4
@@ -40,6 +41,8 @@ struct scene {
     unsigned n_workers, n_models;
     bool exact; /* its models' prompts are turned into tokens: the test takes the jobs */
     uint64_t recall_seed;
+    gdp_meter *meter; /* scene_meter: what its first model's requests add up to */
+    gdp_series *series[GDP_A_COUNTS + GDP_A_TIMES + GDP_A_LEVELS];
     bool indexed; /* the plane asks and tells an index; its workers tell it through scene->indexer */
     gdp_indexer *indexer;
     struct {
@@ -60,6 +63,7 @@ void scene_defaults(scene *s); /* settings with long deadlines; scene_open keeps
 void scene_open(scene *s, unsigned workers);
 bool scene_try_open(scene *s, unsigned workers); /* the same, false when out of memory */
 bool scene_index(scene *s);   /* an index thread for its plane; false: out of memory */
+void scene_meter(scene *s); /* once, after scene_open */
 bool scene_publish(scene *s); /* a table of what the scene says now; false: out of memory */
 void scene_close(scene *s);   /* checks that nothing is left */
 void scene_turn(scene *s);    /* one step of the plane, after at most a millisecond of waiting */

@@ -254,7 +254,7 @@ static void a_class_has_promises_of_its_own(void) {
     s.set.late_on = true;
     strcpy(s.set.class_header, "x-class");
     s.set.n_classes = 1;
-    s.set.classes[0] = (gdp_slo){gdp_hash("batch", 5, 0), 30, 0.5};
+    s.set.classes[0] = (gdp_slo){gdp_hash("batch", 5, 0), 30, 0.5, 1};
     open_kv(&s, GDP_KV, false);
     static const char *const CLASSES[] = {"batch", "other"};
     for (int i = 0; i < 2; i++) {

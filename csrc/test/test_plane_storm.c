@@ -214,7 +214,7 @@ static void storm(scene *s, unsigned ms) {
     static gdp_sight sights[64];
     static gdp_record records[256];
     static gdp_decision decisions[64];
-    gdp_hist hist;
+    gdp_page page = {0};
     uint64_t until = clock_ns() + ms * MS;
     for (unsigned i = 0; clock_ns() < until; i++) {
         s->worker[i % 2].state = i % 5 ? GDP_READY : GDP_UNHEALTHY;
@@ -222,7 +222,9 @@ static void storm(scene *s, unsigned ms) {
         CHECK(scene_publish(s));
         gdp_counters c = scene_counters(s);
         CHECK(c.connections < 100);
-        gdp_plane_histogram(s->plane, GDP_HIST_DURATION, &hist);
+        CHECK(gdp_page_render(&page, s->meter, (gdp_form)(i % GDP_FORMS), true) > 0);
+        gdp_view seen = {0};
+        CHECK(gdp_series_view(s->series[GDP_A_COUNTS + GDP_A_DURATION], clock_ns(), 10, &seen) >= 0);
         gdp_plane_records(s->plane, records, 256);
         size_t told = gdp_plane_decisions(s->plane, decisions, 64);
         for (size_t k = 0; k < told; k++) CHECK(decisions[k].n_shown >= 1 && decisions[k].shown[0].slot < 2);
@@ -232,6 +234,7 @@ static void storm(scene *s, unsigned ms) {
         gdp_plane_look(s->plane, sights, 64, 50, &total, &missed);
         CHECK(missed == 0 || total < 100);
     }
+    gdp_page_free(&page);
 }
 
 void gdp_test_plane_threads(void)
@@ -252,7 +255,8 @@ void gdp_test_plane_threads(void)
     s.plane = gdp_plane_new(LOOPS, 1);
     CHECK(s.plane && scene_index(&s));
     CHECK(s.plane && gdp_plane_listen(s.plane, "127.0.0.1", 0, &s.port) == 0);
-    CHECK(scene_publish(&s) && gdp_plane_start(s.plane) == 0);
+    scene_meter(&s);
+    CHECK(gdp_plane_start(s.plane) == 0);
     for (unsigned i = 0; i < 2 + ASKERS; i++) {
         actors[i].s = &s;
         actors[i].index = i < 2 ? i : i - 2;
@@ -293,6 +297,9 @@ void gdp_test_plane_threads(void)
     }
     gdp_counters last = scene_counters(&s);
     CHECK(last.tokens_exact > 10 && last.tokens_declined > 0);
+    CHECK(gdp_series_value(s.series[GDP_A_ARRIVED]) == gdp_series_value(s.series[GDP_A_ENDED]));
+    CHECK(gdp_series_value(s.series[GDP_A_ENDED]) > 50);
+    CHECK(gdp_series_value(s.series[GDP_A_COUNTS + GDP_A_TIMES + GDP_A_WAITING]) == 0);
     CHECK(last.placed_by[GDP_BY_TOKENS] > 10);
     CHECK(gdp_indexer_settle(s.indexer, 5000));
     gdp_indexer_stats index;

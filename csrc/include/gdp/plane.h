@@ -18,7 +18,7 @@
 
 #include "gdp/indexer.h"
 #include "gdp/load.h"
-#include "gdp/meter.h"
+#include "gdp/account.h"
 
 typedef struct gdp_plane gdp_plane;
 typedef struct gdp_table gdp_table;
@@ -65,6 +65,8 @@ int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, cons
 /* Somebody takes jobs for it: gdp_plane_take_job. Prompts that were answered are answered again without a job as long as
  * recall_seed stays: it stands for all that makes tokens of a body. 0: each is asked for. */
 int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed);
+/* Account numbers of a model's requests: [0] of the default class, [i + 1] of settings.classes[i]. */
+int gdp_table_model_accounts(gdp_table *t, uint32_t i, const uint16_t *numbers, uint32_t n);
 int gdp_table_list(gdp_table *t, const char *body, size_t len); /* merged JSON for GET /v1/models */
 int gdp_table_version(gdp_table *t, const char *body, size_t len); /* JSON for GET /version */
 void gdp_table_free(gdp_table *t);                              /* only if it was not published */
@@ -150,8 +152,11 @@ typedef struct {
 } gdp_counters;
 void gdp_plane_counters(gdp_plane *p, gdp_counters *out);
 
-typedef enum { GDP_HIST_TTFT, GDP_HIST_GAP, GDP_HIST_DURATION, GDP_HIST_QUEUE, GDP_HIST_CONNECT, GDP_HISTS } gdp_hist_id;
-void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out);
+/* Where one thread counts requests. Once per number and thread, before a table names the number; the cells live as long
+ * as the plane. 0, GDP_BAD (no such number or thread, or told before), GDP_NOMEM. */
+#define GDP_ACCOUNTS 1024u
+uint32_t gdp_plane_threads(const gdp_plane *p);
+int gdp_plane_account(gdp_plane *p, uint32_t number, uint32_t thread, const gdp_account *cells);
 
 /* What was promised to a request's class, and kept: streams only, whose first token came. */
 enum { GDP_JUDGED = 1, GDP_KEPT_TTFT = 2, GDP_KEPT_ITL = 4 };
