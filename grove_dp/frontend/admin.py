@@ -25,7 +25,7 @@ from grove_dp.frontend.plane import Booked, DataPlane
 from grove_dp.frontend.readiness import State, conditions
 from grove_dp.frontend.readings import reading
 from grove_dp.frontend.signals import SignalsFeed, query
-from grove_dp.metering.prometheus import ControlMetrics, render
+from grove_dp.metering.prometheus import Page
 from grove_dp.metering.routing import KvReading
 from grove_dp.routing.workers import Worker
 
@@ -44,7 +44,7 @@ class AdminPort:
     def __init__(
         self,
         plane: DataPlane,
-        metrics: ControlMetrics,
+        page: Page,
         state: Callable[[], State],
         loaded: Callable[[], Loaded],
         signals: SignalsFeed,
@@ -56,7 +56,7 @@ class AdminPort:
         self._caches = caches
         self._index = index
         self._plane = plane
-        self._metrics = metrics
+        self._page = page
         self._state = state
         self._loaded = loaded
         self._looking = asyncio.Lock()
@@ -112,8 +112,8 @@ class AdminPort:
     async def _metrics_page(self, request: web.Request) -> web.Response:
         accept = request.headers.get("Accept", "")
         taken = reading(self._plane, self._index(), self._caches())
-        page = await asyncio.to_thread(render, self._metrics.registry, taken, accept)
-        return web.Response(body=page[0], headers={"Content-Type": page[1]})
+        body, content_type = await asyncio.to_thread(self._page.render, taken, accept)
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _settings(self, request: web.Request) -> web.Response:
         """Each value and where it came from. No setting is a secret: a token is named by its file."""

@@ -39,7 +39,7 @@ from grove_dp.frontend.shutdown import Stop, shut_down
 from grove_dp.frontend.signals import SignalsFeed
 from grove_dp.frontend.tokens import Tokenizers, TokenThread
 from grove_dp.frontend.watchman import Watchman
-from grove_dp.metering.prometheus import ControlMetrics
+from grove_dp.metering.prometheus import ControlMetrics, Page
 from grove_dp.metering.routing import KvReading
 from grove_dp.native.indexer import Indexer
 from grove_dp.native.kv import ChainKey
@@ -95,10 +95,11 @@ class Frontend:
         )
         self._follow(around, secret)
         self.watchman = Watchman(self.plane, self.kv_feeds.warmed, around.clock)
-        self.signals = SignalsFeed(self.plane, f"{around.rng.getrandbits(64):016x}", around.clock)
+        boot_id = f"{around.rng.getrandbits(64):016x}"
+        self.signals = SignalsFeed(self.plane, boot_id, around.clock, self.metrics.startup.observe)
         self.admin = AdminPort(
             self.plane,
-            self.metrics,
+            Page(self.plane.meter, self.metrics.registry),
             self.state,
             lambda: self._loaded,
             self.signals,

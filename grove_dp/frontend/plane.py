@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from grove_dp import __version__
+from grove_dp.metering.ledger import Ledger
+from grove_dp.metering.meter import Meter
 from grove_dp.metering.records import ClassNames
 from grove_dp.native.plane import Book, Plane
 from grove_dp.routing.workers import Registry, Table, Worker
@@ -49,6 +51,8 @@ class DataPlane:
         self.published: Table | None = None
         self.exact: Callable[[], Mapping[str, int]] = dict  # see Registry.table
         self.class_names = ClassNames()
+        self.meter = Meter()
+        self.ledger = Ledger(self.meter, plane.account)
         self._version = msgspec.json.encode({"version": __version__})
         self._listeners: list[Callable[[], None]] = []
         self._soon: asyncio.TimerHandle | None = None
@@ -70,7 +74,10 @@ class DataPlane:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        table = self.registry.table(self.settings.workers.max_inflight, self.exact())
+        classes = [read_class(told)[0] for told in self.settings.slo.classes]
+        table = self.registry.table(
+            self.settings.workers.max_inflight, self.exact(), lambda model: self.ledger.numbers(model, classes)
+        )
         self.native.publish(
             table_settings(self.settings, self.class_names.number),
             table.workers,

@@ -5,7 +5,7 @@ from functools import cache
 
 from grove_dp import __version__
 from grove_dp.frontend.plane import Booked, DataPlane
-from grove_dp.metering.prometheus import LADDERS, Reading, WorkerReading
+from grove_dp.metering.prometheus import Reading, WorkerReading
 from grove_dp.metering.routing import FeedReading, KvReading, RoutingReading
 from grove_dp.native import build
 from grove_dp.native.indexer import Indexer
@@ -24,7 +24,6 @@ def reading(
     return Reading(
         counters=counters,
         routing=RoutingReading(counters, index, caches) if index else None,
-        histograms={name: plane.native.histogram(name) for name in LADDERS},
         workers=[_worker(booked, cap) for booked in plane.booked()],
         build=_build(),
     )

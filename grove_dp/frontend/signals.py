@@ -16,6 +16,7 @@ from grove_dp.clock import Clock
 from grove_dp.errors import ClientFault
 from grove_dp.frontend.accesslog import AccessLog
 from grove_dp.frontend.plane import Booked, DataPlane
+from grove_dp.metering.ledger import WINDOW_S, Row
 from grove_dp.metering.records import RecordRing
 from grove_dp.metering.signals import (
     WAIT_MAX_S,
@@ -212,7 +213,7 @@ class SignalsFeed:
         )
 
     def _models(self) -> list[ModelSignal]:
-        return []
+        return [_model(row) for row in self._plane.ledger.rows]
 
     def _curves(self) -> list[CurveSignal]:
         """What is learnt of each class of workers that there is."""
@@ -235,3 +236,21 @@ class SignalsFeed:
                 )
             )
         return curves
+
+
+def _model(row: Row) -> ModelSignal:
+    counts, levels, times = row.counts, row.levels, row.times
+    return ModelSignal(
+        model=row.model,
+        slo_class=row.slo_class,
+        queued=round(levels["waiting"].value),
+        queued_tokens=levels["waiting_tokens"].value,
+        arrived=round(counts["arrived"].value),
+        ended=round(counts["ended"].value),
+        output_tokens=round(counts["output"].value),
+        judged=round(counts["judged"].value),
+        kept=round(counts["kept"].value),
+        queue_wait=times["wait"].window_buckets(WINDOW_S),
+        ttft=times["ttft"].window_buckets(WINDOW_S),
+        itl=times["gap"].window_buckets(WINDOW_S),
+    )

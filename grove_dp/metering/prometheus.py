@@ -1,38 +1,28 @@
-"""The plane's counters and histograms as Prometheus families, and the control side's own few metrics.
+"""The page of a frontend: series that the core keeps, its counters, and the control side's own few metrics.
 
-    on the control loop    Reading = counters + histograms + one row per worker  (a copy, ~5 us per worker)
-    in a thread            families(reading) -> text or OpenMetrics              (~15 us per sample)
+    Meter (csrc/meter)     requests by model and class, histograms     rendered in C, 4 us a series
+    Reading                counters, one row per worker                prometheus-client's encoder, 15 us a sample
+    ControlMetrics         registry of prometheus-client               likewise
 
-Taking and rendering are apart because 1,000 workers are 13,000 samples: rendering them on the loop would
-stop it for 170 ms.
+A Reading is copied on the control loop (5 us per worker); rendering takes place in a thread, because 1,000
+workers are 13,000 samples: on the loop that would stop it for 170 ms. A page is made at most each half
+second, however many scrape it.
 
 Labels are bounded: endpoint and reason are enums of the C core, code is an HTTP status, worker is a
-registered worker; models and request ids are no labels.
-
-The fine histograms have 16 buckets per power of two (2^(i/16) us). A classic bucket's bound must be one of
-these bounds or its count would be a guess; LADDERS picks every 8th (steps of 1.41) where quantiles are read
-off, every 16th else.
+registered worker, model and slo_class have at most 1,024 combinations (ledger.py); request ids are no labels.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from grove_dp.metering.meter import Meter
 from grove_dp.metering.routing import RoutingReading, routing_families
 from grove_dp.native.plane import CIRCUITS
-from grove_dp.native.plane import Histogram as FineHistogram
 
-__all__ = ["LADDERS", "ControlMetrics", "Ladder", "Reading", "WorkerReading", "classic", "families", "render"]
+__all__ = ["ControlMetrics", "Page", "Reading", "WorkerReading", "families"]
 
 
 class WorkerReading(NamedTuple):
@@ -57,35 +47,10 @@ class Reading(NamedTuple):
     """Everything a scrape shows, copied at one time."""
 
     counters: Mapping[str, Any]
-    histograms: Mapping[str, FineHistogram]
     workers: Sequence[WorkerReading]
     build: Mapping[str, str]
     routing: RoutingReading | None = None
 
-
-class Ladder(NamedTuple):
-    """Bounds of a classic histogram: 2^(i/16) us for i from *first* to *last* by *step*."""
-
-    name: str
-    help: str
-    first: int
-    last: int
-    step: int
-
-    def bounds_s(self) -> list[float]:
-        return [float(f"{_bound_s(i):.6g}") for i in range(self.first, self.last + 1, self.step)]
-
-
-LADDERS: Mapping[str, Ladder] = {
-    # 1 ms .. 67 s; 128 us .. 8 s; 1 ms .. 18 min; 16 us .. 67 s; 16 us .. 4 s
-    "ttft": Ladder(
-        "grove_dp_time_to_first_token_seconds", "Arrival of a request to its first event", 160, 416, 8
-    ),
-    "gap": Ladder("grove_dp_token_gap_seconds", "Time between two events of a stream", 112, 368, 8),
-    "duration": Ladder("grove_dp_request_duration_seconds", "Arrival of a request to its end", 160, 480, 16),
-    "queue": Ladder("grove_dp_queue_wait_seconds", "Time a request waited for a worker", 64, 416, 16),
-    "connect": Ladder("grove_dp_upstream_connect_seconds", "Time to connect to a worker", 64, 352, 16),
-}
 
 # counter of the plane -> metric, help
 COUNTERS: Mapping[str, tuple[str, str]] = {
@@ -154,6 +119,12 @@ class ControlMetrics:
             labelnames=("why",),
             registry=self.registry,
         )
+        self.startup = Histogram(
+            "grove_dp_worker_startup_seconds",
+            "Registration of a worker until it was ready first",
+            buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800),
+            registry=self.registry,
+        )
         self.lag = Histogram(
             "grove_dp_control_lag_seconds",
             "How late the control loop wakes",
@@ -162,23 +133,24 @@ class ControlMetrics:
         )
 
 
-class _Scrape:
-    """What the encoders of prometheus-client ask of a registry: `collect`."""
+class Page:
+    """GET /metrics. It is a collector: what prometheus-client's encoders ask of a registry."""
 
-    def __init__(self, own: CollectorRegistry, reading: Reading) -> None:
+    def __init__(self, meter: Meter, own: CollectorRegistry) -> None:
+        self._meter = meter
         self._own = own
-        self._reading = reading
+        self._reading: Reading | None = None
 
     def collect(self) -> Iterator[Metric]:
+        """The families that the meter does not render itself."""
         yield from self._own.collect()
-        yield from families(self._reading)
+        if self._reading is not None:
+            yield from families(self._reading)
 
-
-def render(own: CollectorRegistry, reading: Reading, accept: str) -> tuple[bytes, str]:
-    """The page and its content type, as *accept* asks for it. Takes its time: call it in a thread."""
-    encode: Callable[[Any], bytes]
-    encode, content_type = choose_encoder(accept)
-    return encode(_Scrape(own, reading)), content_type
+    def render(self, reading: Reading, accept: str) -> tuple[bytes, str]:
+        """The page and its content type, as *accept* asks for it. Takes its time: call it in a thread."""
+        self._reading = reading
+        return self._meter.scrape(accept, self)
 
 
 def families(reading: Reading) -> Iterator[Metric]:
@@ -189,9 +161,6 @@ def families(reading: Reading) -> Iterator[Metric]:
         yield CounterMetricFamily(name, text, reading.counters[key])
     for key, (name, text) in GAUGES.items():
         yield GaugeMetricFamily(name, text, reading.counters[key])
-    for key, ladder in LADDERS.items():
-        buckets, total_s = classic(reading.histograms[key], ladder)
-        yield HistogramMetricFamily(ladder.name, ladder.help, buckets, total_s)
     yield from _workers(reading.workers)
     if reading.routing is not None:
         yield from routing_families(reading.routing)
@@ -230,24 +199,3 @@ def _workers(workers: Iterable[WorkerReading]) -> Iterator[Metric]:
     yield circuit
     for _, family in tables:
         yield family
-
-
-# ---------------------------------------------------------------- histograms
-
-
-def classic(fine: FineHistogram, ladder: Ladder) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative classic buckets and the sum of a fine histogram; exact, as every bound is a fine one."""
-    steps = [0] * ((ladder.last - ladder.first) // ladder.step + 2)
-    for bound_s, count in zip(fine.bounds_s, fine.counts, strict=True):
-        i = round(16 * math.log2(bound_s * 1e6)) if bound_s < math.inf else ladder.last + 1
-        steps[min(max(math.ceil((i - ladder.first) / ladder.step), 0), len(steps) - 1)] += count
-    names = [*(repr(bound) for bound in ladder.bounds_s()), "+Inf"]
-    buckets, seen = [], 0
-    for name, count in zip(names, steps, strict=True):
-        seen += count
-        buckets.append((name, float(seen)))
-    return buckets, fine.sum_s
-
-
-def _bound_s(i: int) -> float:
-    return 2 ** (i / 16) / 1e6

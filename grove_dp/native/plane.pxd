@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from grove_dp.native.meter cimport gdp_counter, gdp_gauge, gdp_histogram
 from grove_dp.native.indexer cimport gdp_indexer
 
 cdef extern from "gdp/cost.h" nogil:
@@ -26,13 +27,12 @@ cdef extern from "gdp/late.h" nogil:
         double full_s, ttft_slo_s, itl_slo_s, hold, demote_s, guard_s, guard_every_s
         bint fifo
 
-cdef extern from "gdp/meter.h" nogil:
-    enum: GDP_HIST_BUCKETS
-    ctypedef struct gdp_hist:
-        uint64_t count
-        uint64_t sum_ns
-        uint64_t bucket[513]
-    double gdp_hist_bound(unsigned i)
+cdef extern from "gdp/account.h" nogil:
+    enum: GDP_A_COUNTS, GDP_A_TIMES, GDP_A_LEVELS
+    ctypedef struct gdp_account:
+        gdp_counter *count[32]
+        gdp_histogram *time[8]
+        gdp_gauge *level[8]
 
 cdef extern from "gdp/load.h" nogil:
     enum: GDP_SLOTS_MAX, GDP_ID_MAX, GDP_CLASSES, GDP_SHOWN, GDP_AUDIT_BINS
@@ -148,13 +148,12 @@ cdef extern from "gdp/plane.h" nogil:
         char model[40]
     size_t gdp_plane_decisions(gdp_plane *p, gdp_decision *out, size_t most)
     int gdp_plane_attach(gdp_plane *p, gdp_indexer *indexer)
-    ctypedef enum gdp_hist_id:
-        GDP_HIST_TTFT
     gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models)
     int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w)
     int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t n, const uint32_t *workers,
                         uint32_t count, const char *body, size_t body_len)
     int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed)
+    int gdp_table_model_accounts(gdp_table *t, uint32_t i, const uint16_t *numbers, uint32_t n)
     int gdp_table_list(gdp_table *t, const char *body, size_t n)
     int gdp_table_version(gdp_table *t, const char *body, size_t n)
     void gdp_table_free(gdp_table *t)
@@ -185,7 +184,9 @@ cdef extern from "gdp/plane.h" nogil:
     const char *gdp_endpoint_name(int e)
     const char *gdp_phase_name(uint8_t phase)
     void gdp_plane_counters(gdp_plane *p, gdp_counters *out)
-    void gdp_plane_histogram(gdp_plane *p, gdp_hist_id id, gdp_hist *out)
+    enum: GDP_ACCOUNTS
+    uint32_t gdp_plane_threads(const gdp_plane *p)
+    int gdp_plane_account(gdp_plane *p, uint32_t number, uint32_t thread, const gdp_account *cells)
     double gdp_plane_work_s(gdp_plane *p, uint32_t slot)
     size_t gdp_plane_records(gdp_plane *p, gdp_record *out, size_t most)
     size_t gdp_plane_look(gdp_plane *p, gdp_sight *out, size_t most, int timeout_ms, size_t *total,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from grove_dp.native.indexer import Indexer
+from grove_dp.native.meter import Series
 
 POLICIES: tuple[str, ...]  # index = number in C: round_robin, random, least_load, session, kv, approx
 BASES: tuple[str, ...]  # what a placement knew of the prompt: nothing, tokens, text
@@ -33,6 +34,7 @@ class ModelRow(NamedTuple):
     body: bytes  # its JSON object, for GET /v1/models/NAME
     exact: bool = False  # somebody takes jobs for it; its requests wait for their token ids
     recall_seed: int = 0  # stands for all that makes tokens of a body; 0: no prompt is remembered
+    accounts: Sequence[int] = ()  # numbers of Plane.account: of the default class, then of each in settings
 
 class Book(NamedTuple):
     """One worker's book. Counts since the slot was taken."""
@@ -78,12 +80,6 @@ class Rates(NamedTuple):
     step_error: float
     step_n: int
     output_tokens: float
-
-class Histogram(NamedTuple):
-    total: int
-    sum_s: float
-    bounds_s: Sequence[float]  # upper bounds of the buckets that hold something
-    counts: Sequence[int]  # not cumulative
 
 class Job:
     """A request that waits for its token ids: from Plane.take_job(), given back once.
@@ -149,12 +145,13 @@ class Plane:
         """The worker was seen to have restarted: give it requests again at once."""
     def counters(self) -> dict[str, Any]:
         """Counters and gauges by name; "ended": {(endpoint, reason): n} and "status": {code: n}, if not 0."""
-    def histogram(self, name: str) -> Histogram:
-        """name: ttft, gap, duration, queue, connect."""
+    def account(self, number: int, series: Mapping[str, Series]) -> None:
+        """Open cells of these series, one for each of ACCOUNT_KEYS, for every I/O thread. Once per number below
+        ACCOUNTS, before a table has it."""
     def work_s(self, slot: int) -> float:
         """Expected seconds of all uncached prompts that were placed on the slot, whoever held it."""
     def drain_records(self, room: memoryview) -> int:
-        """Move the records of requests that finished since the last call into *room*, as many as fit; how many
+        """Move the records of requests that ended since the last call into *room*, as many as fit; how many
         there were. For one caller, who comes at least every 16,384 requests."""
     def look(self, timeout_s: float = 0.5) -> dict[str, Any]:
         """What is in flight: {"exchanges": [...], "total": n, "missed": threads that were too late}.
@@ -175,3 +172,8 @@ class Plane:
 #   dict:    late: a value for each of LATE_KEYS, the fields of gdp_late_rule
 SETTINGS_KEYS: frozenset[str]
 LATE_KEYS: frozenset[str]
+ACCOUNTS: int
+COUNTS: tuple[str, ...]  # cells of an account: counters, histograms of seconds, gauges (gdp/account.h)
+TIMES: tuple[str, ...]
+LEVELS: tuple[str, ...]
+ACCOUNT_KEYS: frozenset[str]  # all of them

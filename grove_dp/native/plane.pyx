@@ -10,6 +10,12 @@ from libc.string cimport memcpy, memset
 cimport cython
 
 from grove_dp.native.indexer cimport Indexer
+from grove_dp.native.meter cimport (
+    Series,
+    gdp_series_counter,
+    gdp_series_gauge,
+    gdp_series_histogram,
+)
 
 import ipaddress
 import os
@@ -20,14 +26,13 @@ POLICIES = ("round_robin", "random", "least_load", "session", "kv", "approx")
 BASES = ("nothing", "tokens", "text")
 STATES = ("starting", "ready", "unhealthy", "draining", "refusing")
 CIRCUITS = ("closed", "open", "half_open")
-HISTOGRAMS = ("ttft", "gap", "duration", "queue", "connect")
 SLOTS_MAX = GDP_SLOTS_MAX
 CLASSES = GDP_CLASSES
 
 WorkerRow = namedtuple(
     "WorkerRow", "slot id authority ip port state max_inflight class_of rank heals", defaults=(0, -1, False)
 )
-ModelRow = namedtuple("ModelRow", "name workers body exact recall_seed", defaults=(False, 0))
+ModelRow = namedtuple("ModelRow", "name workers body exact recall_seed accounts", defaults=(False, 0, ()))
 Book = namedtuple(
     "Book",
     "inflight failures circuit probing open_for_s placed ok failed ejected "
@@ -36,7 +41,14 @@ Book = namedtuple(
 )
 Audit = namedtuple("Audit", "judged agreed not_auditable predicted realised bins")
 Rates = namedtuple("Rates", "prefill prefill_error prefill_n step step_error step_n output_tokens")
-Histogram = namedtuple("Histogram", "total sum_s bounds_s counts")
+ACCOUNTS = GDP_ACCOUNTS
+# Cells of an account, in the order of gdp/account.h.
+COUNTS = (
+    "arrived", "ended", "prompt", "cached", "uncached", "output", "work", "judged", "kept_ttft", "kept_itl", "kept",
+    "tokenise", "queue", "place", "prefill", "decode",
+)
+TIMES = ("ttft", "gap", "wait", "duration", "connect")
+LEVELS = ("waiting", "waiting_tokens")
 
 REASONS = tuple(gdp_reason_name(i).decode() for i in range(GDP_REASONS))
 ENDPOINTS = tuple(gdp_endpoint_name(i).decode() for i in range(GDP_ENDPOINTS))
@@ -87,6 +99,7 @@ _OTHERS = frozenset(
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
 LATE_KEYS = frozenset(_LATE)
+ACCOUNT_KEYS = frozenset(COUNTS + TIMES + LEVELS)
 
 cdef uint64_t _now_ns() noexcept nogil:
     cdef timespec t
@@ -209,6 +222,13 @@ cdef int _add_model(gdp_table *t, uint32_t i, row) except -1:
         raise ValueError(f"model {row.name}: a worker index is outside the table")
     if row.exact:
         gdp_table_model_exact(t, i, row.recall_seed)
+    cdef uint16_t numbers[16]
+    if len(row.accounts) > 16:
+        raise ValueError(f"model {row.name}: more accounts than classes")
+    for k, number in enumerate(row.accounts):
+        numbers[k] = number
+    if gdp_table_model_accounts(t, i, numbers, len(row.accounts)) < 0:
+        raise ValueError(f"model {row.name}: no such accounts: {row.accounts}")
     return 0
 
 
@@ -254,6 +274,7 @@ cdef class Plane:
 
     cdef gdp_plane *_p
     cdef Indexer _indexer
+    cdef list _accounts
     cdef bint _nested
     cdef int _jobs_out, _takers  # guarded by the GIL
 
@@ -261,6 +282,7 @@ cdef class Plane:
         if threads > 64:
             raise ValueError(f"threads must be 0..64, got {threads}")
         self._nested = threads == 0
+        self._accounts = []
         self._p = gdp_plane_new(threads, seed or int.from_bytes(os.urandom(7), "little"))
         if self._p is NULL:
             raise MemoryError("no memory or no epoll for the data plane")
@@ -438,13 +460,27 @@ cdef class Plane:
         finally:
             free(c)
 
-    def histogram(self, str name):
-        cdef gdp_hist h
-        cdef int i, which = HISTOGRAMS.index(name)
-        gdp_plane_histogram(self._open(), <gdp_hist_id> which, &h)
-        held = [i for i in range(GDP_HIST_BUCKETS) if h.bucket[i]]
-        bounds, counts = [gdp_hist_bound(i) for i in held], [h.bucket[i] for i in held]
-        return Histogram(h.count, h.sum_ns / 1e9, bounds, counts)
+    def account(self, unsigned int number, series):
+        cdef gdp_plane *p = self._open()
+        cdef gdp_account cells
+        cdef uint32_t thread
+        cdef int i, result
+        if set(series) != ACCOUNT_KEYS:
+            raise ValueError(f"series differ from ACCOUNT_KEYS by {sorted(set(series) ^ ACCOUNT_KEYS)}")
+        self._accounts.append(series)  # the threads write there until the plane is gone
+        for thread in range(gdp_plane_threads(p)):
+            memset(&cells, 0, sizeof(cells))
+            for i in range(GDP_A_COUNTS):
+                cells.count[i] = gdp_series_counter((<Series?> series[COUNTS[i]])._s)
+            for i in range(GDP_A_TIMES):
+                cells.time[i] = gdp_series_histogram((<Series?> series[TIMES[i]])._s)
+            for i in range(GDP_A_LEVELS):
+                cells.level[i] = gdp_series_gauge((<Series?> series[LEVELS[i]])._s)
+            result = gdp_plane_account(p, number, thread, &cells)
+            if result == -3:
+                raise MemoryError
+            if result < 0:
+                raise ValueError(f"account {number} is there already, or not below {ACCOUNTS}")
 
     def work_s(self, unsigned int slot):
         return gdp_plane_work_s(self._open(), slot)

@@ -281,9 +281,15 @@ class Registry:
 
     # ------------------------------------------------------------ what is published
 
-    def table(self, max_inflight: int, exact: Mapping[str, int] | None = None) -> Table:
+    def table(
+        self,
+        max_inflight: int,
+        exact: Mapping[str, int] | None = None,
+        accounts: Callable[[str], Sequence[int]] = lambda _: (),
+    ) -> Table:
         """Rows for the plane; *max_inflight* is the cap of workers that bring none, *exact* names the models
-        whose requests wait for their tokens, with what their prompts are remembered by (ModelRow)."""
+        whose requests wait for their tokens, with what their prompts are remembered by, *accounts* where they
+        are counted (ModelRow)."""
         waited = exact or {}
         placed = [worker for worker in self if worker.address is not None]
         index = {worker.slot: i for i, worker in enumerate(placed)}
@@ -300,7 +306,9 @@ class Registry:
         return Table(
             workers=[_row(worker, max_inflight, self.class_of(worker)) for worker in placed],
             models=[
-                ModelRow(name, serving[name], bodies[name], name in waited, waited.get(name, 0))
+                ModelRow(
+                    name, serving[name], bodies[name], name in waited, waited.get(name, 0), accounts(name)
+                )
                 for name in names
             ],
             models_body=_models_body([bodies[name] for name in names]),

@@ -13,7 +13,7 @@ from grove_dp.frontend.admin import AdminPort
 from grove_dp.frontend.plane import DataPlane
 from grove_dp.frontend.readiness import State
 from grove_dp.frontend.signals import SignalsFeed
-from grove_dp.metering.prometheus import ControlMetrics
+from grove_dp.metering.prometheus import ControlMetrics, Page
 from grove_dp.native.plane import SLOTS_MAX, Plane
 from grove_dp.routing.specs import worker_spec
 from grove_dp.routing.workers import Registry
@@ -30,7 +30,8 @@ class Port:
         self.draining = False
         loaded = Loaded(settings, dict.fromkeys(fields(), "default"))
         signals = SignalsFeed(self.plane, "boot", SystemClock())
-        self.admin = AdminPort(self.plane, ControlMetrics(), self.state, lambda: loaded, signals)
+        page = Page(self.plane.meter, ControlMetrics().registry)
+        self.admin = AdminPort(self.plane, page, self.state, lambda: loaded, signals)
 
     def state(self):
         return State(True, self.draining, "", self.plane.published)
