@@ -2,15 +2,18 @@
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from grove_dp.testing.controlplane import Api, ApiRefused, ControlPlane, Programs, programs
+from grove_dp.testing.controlplane import Api, ApiRefused, ControlPlane, Programs, flags, programs
 from grove_dp.testing.controlplane.folder import OwnedFolder, base_folder
 
 pytestmark = pytest.mark.controlplane
@@ -129,6 +132,64 @@ def test_kubectl_reads_the_kubeconfig_of_any_user(controlplane):
 def test_an_unknown_field_is_refused(controlplane, kube_namespace):
     with pytest.raises(ApiRefused, match="unknown field"):
         controlplane.api.create(PODS.format(kube_namespace), pod("odd", schedulingGruop={}))
+
+
+def test_gang_scheduling_is_served(controlplane):
+    if controlplane.programs.minor >= flags.GANG_MINOR:
+        served = controlplane.api.get("/apis/scheduling.k8s.io/v1alpha2")["resources"]
+        assert {"podgroups", "workloads"} <= {resource["name"] for resource in served}
+
+
+# ------------------------------------------------------------ aggregated APIs
+
+
+class Aggregated(BaseHTTPRequestHandler):
+    """Answers every GET with who the API server says is asking, and whose certificate it showed."""
+
+    def do_GET(self):
+        shown = dict(field[0] for field in self.connection.getpeercert()["subject"])
+        asked = {"user": self.headers["X-Remote-User"], "shown": shown["commonName"], "path": self.path}
+        body = json.dumps({"kind": "Asked", "apiVersion": "gdp.test/v1", **asked}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def aggregated_port(controlplane):
+    serving = controlplane.serving("asked", "kube-system")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=controlplane.front_proxy.authority)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(serving.certificate, serving.key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Aggregated) as server:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_an_aggregated_api_is_asked_with_the_front_proxys_certificate(controlplane, aggregated_port):
+    api = controlplane.api
+    name = controlplane.aggregate("gdp.test", "v1", "asked", "kube-system", aggregated_port)
+    path = f"/apis/apiregistration.k8s.io/v1/apiservices/{name}"
+
+    def available(seen: dict) -> bool:
+        conditions = seen.get("status", {}).get("conditions") or ()
+        return any(condition["status"] == "True" for condition in conditions)
+
+    api.until(path, available, 10, "the APIService is Available")
+    answer = api.get("/apis/gdp.test/v1/things")
+    assert answer["user"] == "admin"
+    assert answer["shown"] == "front-proxy-client"
+    assert answer["path"] == "/apis/gdp.test/v1/things"
+    api.delete(path)
 
 
 # ------------------------------------------------------------ pods
