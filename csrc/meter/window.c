@@ -150,6 +150,7 @@ static void close_second(gdp_window *w)
     uint32_t *decade = w->counts + w->buckets;
     put_packed(&w->seconds[w->second % GDP_RING_SLOTS], w->second, w->counts, w->buckets, w->sum);
     for (uint32_t i = 0; i < w->buckets; i++) {
+        if (!w->counts[i]) continue;
         decade[i] = plus(decade[i], w->counts[i]);
         GDP_RELEASE(&w->counts[i], 0);
     }

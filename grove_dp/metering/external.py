@@ -24,7 +24,6 @@ from grove_dp.metering.external_documents import (
     Unavailable,
     item,
     item_head,
-    resource_list,
     value_list,
 )
 from grove_dp.metering.external_selector import Selector, is_label_value, parse
@@ -82,8 +81,9 @@ class Source(Protocol):
         """Whether there was ever a picture."""
         ...
 
-    def resources(self) -> bytes:
-        """The version document."""
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all metrics, sorted."""
         ...
 
     def query(self, namespace: str, metric: str, selector: str) -> bytes:
@@ -129,7 +129,7 @@ class Board:
         self._identities: dict[tuple[Any, ...], _Identity] = {}
         self._shelves: dict[tuple[str, str], _Shelf] = {}
         self._answers: dict[tuple[str, str, str], bytes] = {}
-        self._resources = resource_list(METRICS)
+        self.metrics = tuple(sorted(METRICS))
 
     def publish(self, picture: Picture) -> None:
         """Replace what is told."""
@@ -140,7 +140,7 @@ class Board:
             identity = identities[key] = self._identities.get(key) or _identity(sample)
             _shelve(shelves[sample.namespace, sample.metric], sample, identity)
         self._identities = identities
-        self._resources = resource_list({*METRICS, *(sample.metric for sample in picture.samples)})
+        self.metrics = tuple(sorted({*METRICS, *(sample.metric for sample in picture.samples)}))
         self._picture, self._taken = picture, self._clock.now()
         self._shelves = dict(shelves)
         self._answers = {}
@@ -148,9 +148,6 @@ class Board:
     @property
     def published(self) -> bool:
         return self._picture is not None
-
-    def resources(self) -> bytes:
-        return self._resources
 
     def query(self, namespace: str, metric: str, selector: str) -> bytes:
         self._check()

@@ -1,8 +1,12 @@
 """The documents of external.metrics.k8s.io/v1beta1, byte for byte as its readers expect them.
 
-Who reads what: the aggregator's availability check the version document (any 2xx will do), discovery `/apis`
-and then the version document, the HPA controller a value list, everyone a Status when something is wrong.
-All are JSON whatever Accept lists first: the decoder is chosen by what the answer says it is.
+Who reads what: the aggregator's availability check the version document (any 2xx will do), its discovery
+`/apis`, the HPA controller a value list, everyone a Status when something is wrong. All are JSON whatever
+Accept lists first: the decoder is chosen by what the answer says it is.
+
+`/apis` has two forms. Where the newer one (`aggregated`) is not served, the API server (1.36) asks for the
+version document in its stead, but as a user without any group, whom nobody lets read it: discovery would stay
+stale for ever, `kubectl api-resources` without our metrics, and namespaces undeletable.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,6 +29,7 @@ __all__ = [
     "Overloaded",
     "Unauthorized",
     "Unavailable",
+    "aggregated",
     "group_document",
     "group_list",
     "item",
@@ -128,6 +133,37 @@ def resource_list(metrics: Iterable[str]) -> bytes:
     ]
     head = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API}
     return _encode({**head, "resources": resources})
+
+
+def aggregated(metrics: Iterable[str], accept: str) -> tuple[str, bytes] | None:
+    """`/apis` in the newer form, with its content type, if *accept* asks for that."""
+    version = next((each for each in ("v2", "v2beta1") if _asks(accept, each)), None)
+    if version is None:
+        return None
+    resources = [
+        {
+            "resource": name,
+            "responseKind": {"group": GROUP, "version": VERSION, "kind": "ExternalMetricValueList"},
+            "scope": "Namespaced",
+            "singularResource": "",
+            "verbs": ["get"],
+        }
+        for name in sorted(metrics)
+    ]
+    group = {
+        "metadata": {"name": GROUP},
+        "versions": [{"version": VERSION, "resources": resources, "freshness": "Current"}],
+    }
+    head = {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}}
+    return f"{JSON};{_AGGREGATED % version}", _encode({**head, "items": [group]})
+
+
+_AGGREGATED: Final = "g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
+
+
+def _asks(accept: str, version: str) -> bool:
+    wanted = {JSON, *(_AGGREGATED % version).split(";")}
+    return any(wanted <= {part.strip() for part in each.split(";")} for each in accept.split(","))
 
 
 # ---------------------------------------------------------------- values

@@ -15,6 +15,7 @@ import hmac
 import logging
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -32,8 +33,10 @@ from grove_dp.metering.external_documents import (
     MethodNotAllowed,
     NotFound,
     Unauthorized,
+    aggregated,
     group_document,
     group_list,
+    resource_list,
     status_document,
 )
 from grove_dp.metering.external_identity import FrontProxy, User, bearer, common_name, proxied
@@ -132,7 +135,20 @@ class MetricsPort:
         act = _act(path)
         if not (proxied_by_api and self._trusting):
             await self._permit(user, act)
+        if path.rstrip("/") == "/apis":
+            return self._groups(request)
         return _json(self._document(path, act, request))
+
+    def _groups(self, request: web.BaseRequest) -> web.Response:
+        """`/apis` in the form asked for; nothing, if the caller has it already."""
+        found = aggregated(self._source.metrics, request.headers.get("Accept", ""))
+        if found is None:
+            return _json(group_list())
+        kind, body = found
+        etag = f'"{sha256(body).hexdigest()}"'
+        if etag == request.headers.get("If-None-Match"):
+            return web.Response(status=304, headers={**_PLAIN, "ETag": etag})
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": kind, "ETag": etag})
 
     def _document(self, path: str, act: Act, request: web.BaseRequest) -> bytes:
         if act.metric:
@@ -142,12 +158,10 @@ class MetricsPort:
                 act.namespace, act.metric, request.rel_url.query.get("labelSelector", "")
             )
         match path.rstrip("/"):
-            case "/apis":
-                return group_list()
             case group if group == f"/apis/{GROUP}":
                 return group_document()
             case version if version == f"/apis/{API}":
-                return self._source.resources()
+                return resource_list(self._source.metrics)
             case half if half.startswith(_VALUES.rstrip("/")):
                 raise ClientFault(f"{path}: write {_VALUES}NAMESPACE/METRIC")
         raise NotFound("the server could not find the requested resource")

@@ -135,12 +135,12 @@ def _service(to: Install) -> Document:
 
 def _deployment(to: Install) -> Document:
     place = to.place
-    args = ["metrics-adapter", "--host", "0.0.0.0", "--port", str(PORT), "--namespace", to.namespace]
-    args += ["--service", place.service]
+    args = ["metrics-adapter", "--host", "0.0.0.0", "--port", str(PORT)]
+    own = ["--namespace", place.namespace, "--service", place.service, "--secret", place.secret]
     container: Document = {
         "name": "metrics-adapter",
         "image": to.image,
-        "args": [*args, "--secret", place.secret, *to.args],
+        "args": [*args, *own, *to.args],
         "ports": [{"name": "https", "containerPort": PORT}],
         "livenessProbe": _probe("/livez", 10),
         "readinessProbe": _probe("/readyz", 2),

@@ -1,6 +1,7 @@
 """pytest plugin: one real control plane for all tests that ask for it (`-p grove_dp.testing.plugin`).
 
     controlplane                    the fixture: one instance per test process, with all programs there are
+    kubelet                         its fake kubelet, for tests whose pods fail or lose their readiness
     kube_namespace                  a fresh namespace of it, for one test
     @pytest.mark.controlplane(...)  the test needs it; the arguments are programs that it cannot do without
 
@@ -20,7 +21,7 @@ from grove_dp.testing.controlplane import BuildFailed, ControlPlane, NoControlPl
 from grove_dp.testing.controlplane.progress import Progress
 from grove_dp.testing.kubelet import FakeKubelet
 
-__all__ = ["controlplane", "kube_namespace"]
+__all__ = ["controlplane", "kube_namespace", "kubelet"]
 
 MARK = "controlplane"
 PREFIX = "needs a control plane: "
@@ -32,15 +33,26 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def controlplane(pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
-    """etcd, API server, and scheduler and controller manager where there are any; pods that are bound run."""
+def _whole(pytestconfig: pytest.Config) -> Iterator[tuple[ControlPlane, FakeKubelet]]:
     found = _programs(pytestconfig)
     scheduler, manager = (name in found.files for name in ("kube-scheduler", "kube-controller-manager"))
     with (
         ControlPlane(scheduler=scheduler, controller_manager=manager, found=found) as plane,
-        FakeKubelet(plane.api),
+        FakeKubelet(plane.api) as kubelet,
     ):
-        yield plane
+        yield plane, kubelet
+
+
+@pytest.fixture(scope="session")
+def controlplane(_whole: tuple[ControlPlane, FakeKubelet]) -> ControlPlane:
+    """etcd, API server, and scheduler and controller manager where there are any; pods that are bound run."""
+    return _whole[0]
+
+
+@pytest.fixture(scope="session")
+def kubelet(_whole: tuple[ControlPlane, FakeKubelet]) -> FakeKubelet:
+    """Acts for all nodes of `controlplane`."""
+    return _whole[1]
 
 
 @pytest.fixture
@@ -69,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever asks for the fixture needs the programs."""
     for item in items:
-        if "controlplane" in getattr(item, "fixturenames", ()):
+        if "_whole" in getattr(item, "fixturenames", ()):
             item.add_marker(MARK)
 
 

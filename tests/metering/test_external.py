@@ -120,9 +120,10 @@ def test_keda_gets_the_sum_of_a_target(board):
         board.target("web", QUEUED, "nope")
 
 
-def test_the_version_document_knows_all_metrics_before_they_have_values(clock):
-    told = msgspec.json.decode(Board(clock).resources())
-    assert [each["name"] for each in told["resources"]] == sorted(METRICS)
+def test_all_metrics_are_known_before_they_have_values(board, clock):
+    assert Board(clock).metrics == tuple(sorted(METRICS))
+    board.publish(Picture(samples=(sample("grove_dp_more"),)))
+    assert board.metrics == tuple(sorted([*METRICS, "grove_dp_more"]))
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,54 @@ async def test_the_availability_check_is_answered(port):
 async def test_discovery_documents_are_json_whatever_accept_says(port, path):
     async with port.aggregator() as caller:
         for accept in (
-            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
             "application/vnd.kubernetes.protobuf, */*",
             "text/html",
         ):
             status, headers, body = await caller.get(path, {**AGGREGATOR, "Accept": accept})
             assert (status, headers["Content-Type"]) == (200, "application/json")
             assert msgspec.json.decode(body)["kind"] in ("APIGroupList", "APIGroup", "APIResourceList")
+
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+ASKED = f"{AGGREGATED.format('v2')},{AGGREGATED.format('v2beta1')}"  # as the API server (1.36) does
+
+
+@pytest.mark.parametrize(
+    ("accept", "version"),
+    [
+        (ASKED, "v2"),
+        (AGGREGATED.format("v2beta1"), "v2beta1"),
+        ("text/html, " + ASKED.replace(";", " ; "), "v2"),
+    ],
+)
+async def test_discovery_in_its_newer_form_has_its_exact_content_type(port, accept, version):
+    async with port.aggregator() as caller:
+        status, headers, body = await caller.get("/apis", {**AGGREGATOR, "Accept": accept})
+        assert (status, headers["Content-Type"]) == (200, AGGREGATED.format(version))
+        told = msgspec.json.decode(body)
+        assert (told["kind"], told["apiVersion"]) == (
+            "APIGroupDiscoveryList",
+            f"apidiscovery.k8s.io/{version}",
+        )
+        (group,) = told["items"]
+        assert group["metadata"]["name"] == "external.metrics.k8s.io"
+        (seen,) = group["versions"]
+        assert (seen["version"], seen["freshness"]) == ("v1beta1", "Current")
+        assert {
+            "resource": "grove_dp_queued_tokens",
+            "responseKind": {
+                "group": "external.metrics.k8s.io",
+                "version": "v1beta1",
+                "kind": "ExternalMetricValueList",
+            },
+            "scope": "Namespaced",
+            "singularResource": "",
+            "verbs": ["get"],
+        } in seen["resources"]
+        known = {**AGGREGATOR, "Accept": accept, "If-None-Match": headers["ETag"]}
+        assert (await caller.get("/apis", known))[::2] == (304, b"")
+        port.board.publish(Picture(samples=(sample("grove_dp_more"),)))
+        assert (await caller.get("/apis", known))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis"])
@@ -404,7 +445,8 @@ async def test_a_bug_is_a_status_without_its_details(port, caplog):
     class Broken:
         published = True
 
-        def resources(self):
+        @property
+        def metrics(self):
             raise RuntimeError("secret detail")
 
     port.port._source = Broken()

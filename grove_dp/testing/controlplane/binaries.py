@@ -174,8 +174,11 @@ def _build(go: str, binary: Path, progress: Progress) -> None:
     total = len(listed.split())
     fresh = binary.with_suffix(f".{os.getpid()}")
     command = [go, "build", *BUILD, "-ldflags", _linker_flags(), "-v", "-o", str(fresh), "."]
-    _run(command, progress, "compiling packages", "", total)
-    fresh.rename(binary)
+    try:
+        _run(command, progress, "compiling what is not cached, linking", "", total)
+        fresh.rename(binary)
+    finally:
+        fresh.unlink(missing_ok=True)
     _forget_old(binary.parent)
 
 
@@ -183,7 +186,7 @@ def _run(command: list[str], progress: Progress, what: str, counted: str, total:
     """Run a go command; its lines on stderr that begin with *counted* are its progress."""
     lines: list[str] = []
     with (
-        progress.task(f"control plane: {what}", total) as task,
+        progress.task(f"control plane, built once: {what}", total) as task,
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(
             command,

@@ -58,12 +58,13 @@ def etcd(at: Place) -> list[str]:
     """A store that forgets on power loss and elects itself at once."""
     client, peer = f"http://127.0.0.1:{at.etcd}", f"http://127.0.0.1:{at.etcd_peer}"
     return [
+        f"--name={at.folder.name}",
         f"--data-dir={at.file('etcd')}",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=default={peer}",
+        f"--initial-cluster={at.folder.name}={peer}",
         "--unsafe-no-fsync=true",
         "--log-level=warn",
         "--heartbeat-interval=20",

@@ -2,7 +2,7 @@
 
     1 folder          fresh; those of dead owners are swept away first
     2 certificates    fresh: clients' authority, front proxy's, aggregated APIs'
-    3 etcd            until /health
+    3 etcd            until it has a leader
     4 API server      until /readyz
     5 the others      together, until ready: 2.5 to 4 s in all
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ssl
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,33 +91,35 @@ class ControlPlane:
                 return
             except PortTaken:
                 self._end_processes()
+                shutil.rmtree(self.folder / "etcd", ignore_errors=True)
                 if last:
                     raise
 
     def _start_processes(self) -> None:
-        place = flags.Place(self.folder, self.programs.minor, *(free_port() for _ in range(5)))
-        self.port = place.api_server
+        self.place = place = flags.Place(self.folder, self.programs.minor, *(free_port() for _ in range(5)))
         self.admin = self.user("admin", "system:masters")
         self.api = self.connect(self.admin)
-        etcd = self._process("etcd", flags.etcd(place), place.etcd, "/health", tls=False)
-        self._run(etcd)
+        self._run(self._process("etcd", flags.etcd(place), _is_etcd(place)))
         arguments = flags.api_server(place, self._serving, self.front_proxy, self.authority.certificate)
-        self._run(self._process("kube-apiserver", arguments, place.api_server, "/readyz"))
+        self._run(self._process("kube-apiserver", arguments, self._is_ours(place.api_server, "/readyz")))
         self._run(*(self._component(name, place) for name in self._wanted))
 
     def _component(self, name: str, place: flags.Place) -> Process:
         access = self.user(f"system:{name}")
         if name == "kube-scheduler":
             arguments = flags.scheduler(place, self._serving, access.kubeconfig)
-            return self._process(name, arguments, place.scheduler, "/readyz")
+            return self._process(name, arguments, self._is_ours(place.scheduler, "/readyz"))
         arguments = flags.controller_manager(
             place, self._serving, access.kubeconfig, self.authority.certificate
         )
-        return self._process(name, arguments, place.controller_manager, "/healthz")
+        return self._process(name, arguments, self._is_ours(place.controller_manager, "/healthz"))
 
-    def _process(self, name: str, arguments: list[str], port: int, path: str, tls: bool = True) -> Process:
-        context = self.admin.tls() if tls else None
-        ready = _answers_ok(context, port, path)
+    def _is_ours(self, port: int, path: str) -> Callable[[], bool]:
+        """Whether it is ready; who shows no certificate of this control plane's authority is another one."""
+        tls = self.admin.tls()
+        return lambda: _asked(http.client.HTTPSConnection(HOST, port, timeout=5, context=tls), "GET", path)
+
+    def _process(self, name: str, arguments: list[str], ready: Callable[[], bool]) -> Process:
         process = Process(name, self._files[name], arguments, self.folder, ready)
         self._processes[name] = process
         return process
@@ -184,7 +186,9 @@ class ControlPlane:
     def access(self, name: str, credential: Credential | None = None, token: str | None = None) -> Access:
         """Whoever shows this certificate or this token, with a kubeconfig of this name."""
         kubeconfig = self._unused(f"{name.replace('/', '_')}.kubeconfig")
-        access = Access(HOST, self.port, self.authority.certificate, kubeconfig, credential, token)
+        access = Access(
+            HOST, self.place.api_server, self.authority.certificate, kubeconfig, credential, token
+        )
         write_kubeconfig(access)
         return access
 
@@ -285,16 +289,22 @@ class ControlPlane:
         return name
 
 
-def _answers_ok(tls: ssl.SSLContext | None, port: int, path: str) -> Callable[[], bool]:
+def _is_etcd(place: flags.Place) -> Callable[[], bool]:
+    """Whether etcd has a leader; one of another name is another control plane's that took the port first."""
+    path, name = "/v3/cluster/member/list", f'"{place.folder.name}"'.encode()
+
     def look() -> bool:
-        connection = (
-            http.client.HTTPConnection(HOST, port, timeout=5)
-            if tls is None
-            else http.client.HTTPSConnection(HOST, port, timeout=5, context=tls)
-        )
-        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", path)
-            return connection.getresponse().status == 200
-        return False
+        return _asked(http.client.HTTPConnection(HOST, place.etcd, timeout=5), "POST", path, b"{}", name)
 
     return look
+
+
+def _asked(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", containing: bytes = b""
+) -> bool:
+    """Whether the answer is 200 and contains that."""
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request(method, path, body or None)
+        answer = connection.getresponse()
+        return answer.status == 200 and containing in answer.read()
+    return False
