@@ -76,7 +76,9 @@ class DataPlane:
             self._soon = None
         classes = [read_class(told)[0] for told in self.settings.slo.classes]
         table = self.registry.table(
-            self.settings.workers.max_inflight, self.exact(), lambda model: self.ledger.numbers(model, classes)
+            self.settings.workers.max_inflight,
+            self.exact(),
+            lambda model: self.ledger.numbers(model, classes),
         )
         self.native.publish(
             table_settings(self.settings, self.class_names.number),

@@ -94,12 +94,8 @@ class _Counts:
     """The counters: a family may hold several of an account's, told apart by one more label."""
 
     def __init__(self, meter: Meter) -> None:
-        def family(
-            name: str, text: str, unit: str, *more: str, window: bool = False
-        ) -> Family[Counter]:
-            return meter.counter(
-                f"grove_dp_{name}", text, unit=unit, labels=(*LABELS, *more), window=window
-            )
+        def family(name: str, text: str, unit: str, *more: str, window: bool = False) -> Family[Counter]:
+            return meter.counter(f"grove_dp_{name}", text, unit=unit, labels=(*LABELS, *more), window=window)
 
         self._arrived = family("arrivals", "Requests that came for a model", "", window=True)
         self._ended = family("endings", "Requests that ended, however", "")

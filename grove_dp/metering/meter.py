@@ -33,14 +33,13 @@ inside. Rates of a young meter are over its age. Of nothing the mean and quantil
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from grove_dp.native import meter as native
 from grove_dp.native.meter import Buckets, Counter, Family, Gauge, Histogram, Series, Window
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
 __all__ = [
@@ -51,11 +50,18 @@ __all__ = [
     "Gauge",
     "Histogram",
     "Meter",
+    "Others",
     "Series",
     "Window",
     "form_for",
     "rungs",
 ]
+
+
+class Others(Protocol):
+    """A registry of prometheus-client, or whatever else collects."""
+
+    def collect(self) -> "Iterable[Metric]": ...
 
 
 class Form(NamedTuple):
@@ -134,7 +140,7 @@ class Meter(native.Meter):
         self._pages: dict[tuple[Form, int], tuple[float, bytes]] = {}
         self._rendering = threading.Lock()
 
-    def scrape(self, accept: str = "", *others: "CollectorRegistry") -> tuple[bytes, str]:
+    def scrape(self, accept: str = "", *others: "Others") -> tuple[bytes, str]:
         """The page and its content type, as *accept* asks for it; the metrics of *others* behind ours."""
         form = form_for(accept)
         key = (form, hash(others))
@@ -144,7 +150,7 @@ class Meter(native.Meter):
                 made = self._pages[key] = (self._time(), self._rendered(form, others))
         return made[1], form.content_type
 
-    def _rendered(self, form: Form, others: "tuple[CollectorRegistry, ...]") -> bytes:
+    def _rendered(self, form: Form, others: "tuple[Others, ...]") -> bytes:
         if not others:
             return self.render(form.number)
         from prometheus_client.exposition import choose_encoder  # not needed by whoever has no others

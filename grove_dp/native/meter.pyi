@@ -101,4 +101,7 @@ class Histogram(Series):
     def quantile(self, q: float, window_s: int) -> float:
         """Within 2.2 % of the value at rank ceil(q * count); nan when there is none."""
     def quantiles(self, qs: Iterable[float], window_s: int) -> tuple[float, ...]: ...
+    def window_buckets(self, window_s: int) -> dict[int, float]:
+        """Observations by bucket k of schema 4, (2**((k-1)/16), 2**(k/16)]; they add up over processes. The
+        first bucket of the range holds what is below, the last what is above."""
     def buckets(self) -> Buckets: ...

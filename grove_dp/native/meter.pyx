@@ -9,6 +9,7 @@ from libc.math cimport NAN
 from libc.string cimport memset
 from posix.time cimport clock_gettime, timespec
 
+import math
 from collections import namedtuple
 
 cdef extern from "time.h" nogil:
@@ -260,6 +261,14 @@ cdef class Histogram(Series):
         memset(&view, 0, sizeof(view))
         _look(self, window_s, &view)
         return tuple([gdp_view_quantile(&view, gdp_series_scale(self._s), q) for q in qs])
+
+    def window_buckets(self, unsigned int window_s):
+        cdef gdp_view view
+        cdef const gdp_scale *scale = gdp_series_scale(self._s)
+        memset(&view, 0, sizeof(view))
+        _look(self, window_s, &view)
+        first = round(16 * math.log2(scale.low))
+        return {first + i: view.bucket[i] for i in range(scale.buckets) if view.bucket[i] > 0}
 
     def buckets(self):
         cdef uint64_t counts[GDP_BUCKETS_MAX]

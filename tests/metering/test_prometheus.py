@@ -1,36 +1,30 @@
-import math
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families
 
+from grove_dp.metering.ledger import Ledger
+from grove_dp.metering.meter import Meter
 from grove_dp.metering.prometheus import (
     COUNTERS,
     GAUGES,
-    LADDERS,
     ControlMetrics,
+    Page,
     Reading,
     WorkerReading,
-    classic,
-    render,
 )
-from grove_dp.native.plane import CIRCUITS, Histogram
+from grove_dp.native.plane import CIRCUITS
 
-NOTHING = Histogram(0, 0.0, (), ())
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def bound_s(i):
-    return 2 ** (i / 16) / 1e6
+def page_of(told, accept="", meter=None):
+    return Page(meter or Meter(), ControlMetrics().registry).render(told, accept)
 
 
-def reading(counters=None, histograms=None, workers=()):
+def reading(counters=None, workers=()):
     none = {**dict.fromkeys([*COUNTERS, *GAUGES], 0), "ended": {}, "status": {}}
     return Reading(
         counters={**none, **(counters or {})},
-        histograms={**dict.fromkeys(LADDERS, NOTHING), **(histograms or {})},
         workers=workers,
         build={"version": "1"},
     )
@@ -49,42 +43,12 @@ def worker(**changes):
     return WorkerReading(**{**book, "id": "a:1", "state": "ready", "circuit": "closed", **changes})
 
 
-# ---------------------------------------------------------------- histograms
-
-
-@pytest.mark.parametrize("name", LADDERS)
-def test_every_bound_is_a_fine_bound_and_labels_are_short(name):
-    for bound in LADDERS[name].bounds_s():
-        i = 16 * math.log2(bound * 1e6)
-        assert abs(i - round(i)) < 1e-4
-        assert len(repr(bound)) <= 11
-
-
-@given(values_us=st.lists(st.integers(1, 1 << 32), max_size=60), name=st.sampled_from(sorted(LADDERS)))
-def test_buckets_agree_with_counting_the_values(values_us, name):
-    ladder = LADDERS[name]
-    fine = {}
-    for value in values_us:
-        i = next(i for i in range(513) if value <= 2 ** (i / 16) * (1 + 1e-12))
-        fine[i] = fine.get(i, 0) + 1
-    bounds = sorted(fine)
-    histogram = Histogram(
-        len(values_us), sum(values_us) / 1e6, [bound_s(i) for i in bounds], [fine[i] for i in bounds]
-    )
-    buckets, total_s = classic(histogram, ladder)
-    edges = range(ladder.first, ladder.last + 1, ladder.step)
-    expected = [sum(value <= 2 ** (i / 16) * (1 + 1e-12) for value in values_us) for i in edges]
-    assert [count for _, count in buckets] == [*expected, len(values_us)]
-    assert buckets[-1][0] == "+Inf"
-    assert total_s == sum(values_us) / 1e6
-
-
 # ---------------------------------------------------------------- the page
 
 
 def test_requests_are_counted_by_endpoint_and_reason_and_answers_by_status():
     counters = {"ended": {("chat", "OK"): 3, ("none", "BadRequest"): 1}, "status": {200: 3, 400: 1}}
-    page, _ = render(ControlMetrics().registry, reading(counters=counters), "")
+    page, _ = page_of(reading(counters=counters))
     found = samples(page)
     assert found["grove_dp_requests_total", "OK", "chat"] == 3
     assert found["grove_dp_requests_total", "BadRequest", "none"] == 1
@@ -100,7 +64,7 @@ def test_a_worker_is_up_when_it_may_get_requests():
         worker(id="c:1", state="draining"),
         worker(id="d:1", circuit="half_open"),
     ]
-    found = samples(render(ControlMetrics().registry, reading(workers=workers), "")[0])
+    found = samples(page_of(reading(workers=workers))[0])
     up = {name: found["grove_dp_worker_up", name] for name in ("a:1", "b:1", "c:1", "d:1")}
     assert up == {"a:1": 1, "b:1": 0, "c:1": 0, "d:1": 1}
     assert found["grove_dp_worker_inflight", "a:1"] == 2
@@ -113,11 +77,14 @@ def test_a_worker_is_up_when_it_may_get_requests():
 
 
 def test_the_page_is_valid_in_both_formats():
-    some = reading(workers=[worker()], histograms={"ttft": Histogram(1, 0.2, [bound_s(282)], [1])})
-    page, content_type = render(ControlMetrics().registry, some, OPEN_METRICS)
+    some, meter = reading(workers=[worker()]), Meter()
+    row = Ledger(meter, lambda _number, _series: None).row("m", "default")
+    row.times["ttft"].observe(0.2)
+    row.times["gap"].observe(0.02)
+    page, content_type = page_of(some, OPEN_METRICS, meter)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     names = {family.name for family in open_families(page.decode())}
-    page, content_type = render(ControlMetrics().registry, some, "text/plain")
+    page, content_type = page_of(some, "text/plain", meter)
     assert content_type.startswith("text/plain")
     plain = {family.name for family in text_string_to_metric_families(page.decode())}
     for name in ("requests", "time_to_first_token_seconds", "token_gap_seconds", "worker_up", "exchanges"):
@@ -127,7 +94,7 @@ def test_the_page_is_valid_in_both_formats():
 
 def test_names_end_in_base_units_and_labels_are_bounded():
     some = reading(workers=[worker()])
-    page, _ = render(ControlMetrics().registry, some, OPEN_METRICS)
+    page, _ = page_of(some, OPEN_METRICS)
     labels = {
         label
         for family in open_families(page.decode())
