@@ -3,8 +3,8 @@
 One process serves (uvloop, TLS, client certificate, rights asked of an API server that takes 3 ms and
 remembered for ten seconds, a fresh picture of 200 series each second); this one asks, as the HPA does through
 the aggregator: one kept connection, every query due at its own time. A latency counts from when the query was
-due, so that a pause is not hidden by the queries that it held up. `cpu_us` is the serving process' CPU for each
-query, all its other work included: the figure that a busy machine changes least.
+due, so that a pause is not hidden by the queries that it held up. `cpu_us` is the serving process' CPU for
+each query, all its other work included: the figure that a busy machine changes least.
 
 With --budget it fails when the median over rounds of the 99th percentile is above a millisecond.
 """

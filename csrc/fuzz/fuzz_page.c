@@ -53,6 +53,16 @@ static void one_page(const gdp_meter *m, gdp_page *page, gdp_form form, const ch
     FUZZ_CHECK(at == end);
 }
 
+/* Values stand raw in the message. */
+static void one_message(const gdp_meter *m, gdp_page *page, const char *values[2])
+{
+    FUZZ_CHECK(gdp_page_render(page, m, GDP_PROTOBUF, true) == (int64_t)page->len);
+    for (int i = 0; i < 2; i++) {
+        const size_t n = strlen(values[i]);
+        FUZZ_CHECK(n == 0 || memmem(page->bytes, page->len, values[i], n));
+    }
+}
+
 int gdp_fuzz_page(const uint8_t *data, size_t size)
 {
     static char texts[3][TEXT_MAX];
@@ -68,7 +78,8 @@ int gdp_fuzz_page(const uint8_t *data, size_t size)
     FUZZ_CHECK(s && gdp_family_series(f, values, &why) == s);
     gdp_counter_add(gdp_series_counter(s), 1, 0);
     gdp_page page = {0};
-    for (unsigned form = 0; form < GDP_FORMS; form++) one_page(m, &page, (gdp_form)form, texts[0], values);
+    for (unsigned form = 0; form < GDP_PROTOBUF; form++) one_page(m, &page, (gdp_form)form, texts[0], values);
+    one_message(m, &page, values);
     gdp_page_free(&page);
     gdp_meter_free(m);
     const gdp_family_spec named = {.name = texts[0], .help = "h", .unit = texts[1], .n_labels = 1, .labels = {texts[2]}};

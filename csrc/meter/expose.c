@@ -2,13 +2,11 @@
  * without looking. */
 #include "gdp/meter_expose.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cells.h"
+#include "page.h"
 #include "shared.h"
 
 #define NUMBER_MAX 32u
@@ -16,7 +14,7 @@
 
 /* ---- room ------------------------------------------------------------------------------------------------------ */
 
-static bool fit(gdp_page *p, size_t more)
+bool gdp_page_fit(gdp_page *p, size_t more)
 {
     if (p->room - p->len >= more) return true;
     size_t room = p->room ? p->room : 4096;
@@ -28,26 +26,15 @@ static bool fit(gdp_page *p, size_t more)
     return true;
 }
 
-static void put(gdp_page *p, const char *s, size_t n)
-{
-    memcpy(p->bytes + p->len, s, n);
-    p->len += n;
-}
-
-static void put_char(gdp_page *p, char c)
-{
-    p->bytes[p->len++] = c;
-}
-
-static void put_text(gdp_page *p, const char *s)
-{
-    put(p, s, strlen(s));
-}
-
 void gdp_page_free(gdp_page *page)
 {
     gdp_free(page->bytes);
     *page = (gdp_page){0};
+}
+
+static void put_text(gdp_page *p, const char *s)
+{
+    gdp_page_put(p, s, strlen(s));
 }
 
 /* ---- numbers --------------------------------------------------------------------------------------------------- */
@@ -71,7 +58,7 @@ static void put_count(gdp_page *p, uint64_t n)
 
 static void put_delta(gdp_page *p, int64_t n)
 {
-    if (n < 0) put_char(p, '-');
+    if (n < 0) gdp_page_byte(p, '-');
     put_count(p, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
 }
 
@@ -111,7 +98,7 @@ static void put_escaped(gdp_page *p, const char *s, bool quotes)
 static void put_line_of(gdp_page *p, const char *what, const gdp_family *f, bool total)
 {
     put_text(p, what);
-    put(p, f->name, f->n_name);
+    gdp_page_put(p, f->name, f->n_name);
     put_text(p, total ? "_total " : " ");
 }
 
@@ -119,7 +106,7 @@ static bool put_head(gdp_page *p, const gdp_family *f, gdp_form form)
 {
     static const char *const kinds[] = {"counter\n", "gauge\n", "histogram\n"};
     const bool total = form == GDP_TEXT && f->kind == GDP_COUNTER; /* OpenMetrics names the family without it */
-    if (!fit(p, 3 * (f->n_name + 32) + 2 * strlen(f->help) + strlen(f->unit))) return false;
+    if (!gdp_page_fit(p, 3 * (f->n_name + 32) + 2 * strlen(f->help) + strlen(f->unit))) return false;
     put_line_of(p, "# HELP ", f, total);
     put_escaped(p, f->help, form != GDP_TEXT);
     put_line_of(p, "\n# TYPE ", f, total);
@@ -127,7 +114,7 @@ static bool put_head(gdp_page *p, const gdp_family *f, gdp_form form)
     if (form == GDP_TEXT || !*f->unit) return true;
     put_line_of(p, "# UNIT ", f, false);
     put_text(p, f->unit);
-    put_char(p, '\n');
+    gdp_page_byte(p, '\n');
     return true;
 }
 
@@ -136,14 +123,14 @@ static bool put_head(gdp_page *p, const gdp_family *f, gdp_form form)
 /* name_suffix{labels} */
 static void put_sample(gdp_page *p, const gdp_series *s, const char *suffix)
 {
-    put(p, s->family->name, s->family->n_name);
+    gdp_page_put(p, s->family->name, s->family->n_name);
     put_text(p, suffix);
     if (s->n_text) {
-        put_char(p, '{');
-        put(p, s->text, s->n_text);
-        put_char(p, '}');
+        gdp_page_byte(p, '{');
+        gdp_page_put(p, s->text, s->n_text);
+        gdp_page_byte(p, '}');
     }
-    put_char(p, ' ');
+    gdp_page_byte(p, ' ');
 }
 
 static size_t line_most(const gdp_series *s)
@@ -155,20 +142,20 @@ static void put_value(gdp_page *p, const gdp_series *s)
 {
     put_sample(p, s, s->family->kind == GDP_COUNTER ? "_total" : "");
     put_number(p, gdp_series_value(s));
-    put_char(p, '\n');
+    gdp_page_byte(p, '\n');
 }
 
 static void put_bucket(gdp_page *p, const gdp_series *s, const char *bound, uint64_t count)
 {
-    put(p, s->family->name, s->family->n_name);
-    put(p, "_bucket{", 8);
-    put(p, s->text, s->n_text);
-    if (s->n_text) put_char(p, ',');
-    put(p, "le=\"", 4);
+    gdp_page_put(p, s->family->name, s->family->n_name);
+    gdp_page_put(p, "_bucket{", 8);
+    gdp_page_put(p, s->text, s->n_text);
+    if (s->n_text) gdp_page_byte(p, ',');
+    gdp_page_put(p, "le=\"", 4);
     put_text(p, bound);
-    put(p, "\"} ", 3);
+    gdp_page_put(p, "\"} ", 3);
     put_count(p, count);
-    put_char(p, '\n');
+    gdp_page_byte(p, '\n');
 }
 
 static void put_classic(gdp_page *p, const gdp_series *s, const uint64_t *bucket, uint64_t count, double sum)
@@ -183,10 +170,10 @@ static void put_classic(gdp_page *p, const gdp_series *s, const uint64_t *bucket
     put_bucket(p, s, "+Inf", count);
     put_sample(p, s, "_count");
     put_count(p, count);
-    put_char(p, '\n');
+    gdp_page_byte(p, '\n');
     put_sample(p, s, "_sum");
     put_number(p, sum);
-    put_char(p, '\n');
+    gdp_page_byte(p, '\n');
 }
 
 /* ---- native histograms ------------------------------------------------------------------------------------------- */
@@ -201,16 +188,16 @@ static void put_spans(gdp_page *p, const gdp_scale *scale, const uint64_t *bucke
     for (uint32_t i = 1, run; i < scale->buckets; i += run) {
         for (run = 0; i + run < scale->buckets && bucket[i + run]; run++) {}
         if (run) {
-            if (any) put_char(p, ',');
+            if (any) gdp_page_byte(p, ',');
             put_delta(p, (int64_t)i - after);
-            put_char(p, ':');
+            gdp_page_byte(p, ':');
             put_count(p, run);
             after = i + run;
             any = true;
         }
         run += run == 0;
     }
-    put_char(p, ']');
+    gdp_page_byte(p, ']');
 }
 
 static void put_deltas(gdp_page *p, const gdp_scale *scale, const uint64_t *bucket)
@@ -219,11 +206,11 @@ static void put_deltas(gdp_page *p, const gdp_scale *scale, const uint64_t *buck
     put_text(p, ",positive_deltas:[");
     for (uint32_t i = 1; i < scale->buckets; i++) {
         if (!bucket[i]) continue;
-        if (before) put_char(p, ',');
+        if (before) gdp_page_byte(p, ',');
         put_delta(p, (int64_t)(bucket[i] - before));
         before = bucket[i];
     }
-    put_char(p, ']');
+    gdp_page_byte(p, ']');
 }
 
 static void put_native(gdp_page *p, const gdp_series *s, const uint64_t *bucket, uint64_t count, double sum)
@@ -251,7 +238,7 @@ static bool put_histogram(gdp_page *p, const gdp_series *s, gdp_form form)
     const bool native = form == GDP_OPEN_2;
     uint64_t bucket[GDP_BUCKETS_MAX] = {0};
     double sum = 0;
-    if (!fit(p, native ? 4 * line_most(s) + 40ull * f->scale.buckets : (f->n_rungs + 3) * line_most(s))) return false;
+    if (!gdp_page_fit(p, native ? 4 * line_most(s) + 40ull * f->scale.buckets : (f->n_rungs + 3) * line_most(s))) return false;
     const uint64_t count = gdp_series_buckets(s, bucket, &sum);
     (native ? put_native : put_classic)(p, s, bucket, count, sum);
     return true;
@@ -267,21 +254,27 @@ static bool put_family(gdp_page *p, const gdp_family *f, gdp_form form)
         if (f->kind == GDP_HISTOGRAM) {
             if (!put_histogram(p, s, form)) return false;
         } else {
-            if (!fit(p, line_most(s))) return false;
+            if (!gdp_page_fit(p, line_most(s))) return false;
             put_value(p, s);
         }
     }
     return true;
 }
 
+static bool put_any(gdp_page *p, const gdp_family *f, gdp_form form)
+{
+    return form == GDP_PROTOBUF ? gdp_page_message(p, f) : put_family(p, f, form);
+}
+
 int64_t gdp_page_render(gdp_page *page, const gdp_meter *m, gdp_form form, bool whole)
 {
     page->len = 0;
     if ((unsigned)form >= GDP_FORMS) return GDP_BAD;
-    bool room = fit(page, 16);
+    bool room = gdp_page_fit(page, 16);
     for (const gdp_family *f = GDP_ACQUIRE(&m->families); f && room; f = GDP_ACQUIRE(&f->next))
-        room = put_family(page, f, form);
-    if (room && whole && form != GDP_TEXT && (room = fit(page, 16))) put_text(page, "# EOF\n");
+        room = put_any(page, f, form);
+    const bool marked = whole && (form == GDP_OPEN_1 || form == GDP_OPEN_2);
+    if (room && marked && (room = gdp_page_fit(page, 16))) put_text(page, "# EOF\n");
     if (!room) page->len = 0;
     return room ? (int64_t)page->len : GDP_NOMEM;
 }

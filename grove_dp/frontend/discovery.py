@@ -10,7 +10,7 @@ The workers file is YAML (JSON is YAML too), a list of URLs or of mappings:
     - http://10.0.0.7:8000
     - {url: "http://gpu-3:8000", id: gpu-3, max_inflight: 64, draining: false, models: [llama-3-8b]}
     - {url: "http://gpu-4:8000", ranks: 8}      eight data-parallel ranks: gpu-4:8000, gpu-4:8000~1, ... ~7
-    - {url: "http://10.0.0.8:8000", place: {namespace: ml, pcs: llama, component: decode, pod: llama-0-decode-abc}}
+    - {url: "http://10.0.0.8:8000", place: {namespace: ml, pcs: llama, component: decode, role: decode}}
 
 It is looked at each second: by stat, then by content. That follows a ConfigMap, whose files are links that
 get swapped, where inotify on the file would watch the old one for ever.

@@ -16,6 +16,7 @@ from msgspec import Struct
 from grove_dp.clock import Clock
 from grove_dp.errors import ConfigurationError
 from grove_dp.kube.access import Access
+from grove_dp.metering.certificates import expires
 from grove_dp.metering.external import Source
 from grove_dp.metering.external_credentials import (
     CertificateFiles,
@@ -25,6 +26,7 @@ from grove_dp.metering.external_credentials import (
     TrustFile,
     TrustSource,
 )
+from grove_dp.metering.external_page import AdapterReading, page
 from grove_dp.metering.external_reviews import Reviews
 from grove_dp.metering.external_server import MetricsPort
 from grove_dp.metering.external_tls import Face
@@ -61,22 +63,41 @@ class Adapter:
         self._credentials = Credentials(
             self._face, _certificate(api, clock, options), _trust(api, options), clock, self._renewed
         )
+        self._source = source
+        self._reviews = Reviews(api, clock)
         self._port = MetricsPort(
             source,
             self._face,
-            Reviews(api, clock),
+            self._reviews,
             self._credentials.trust,
             trust_front_proxy=options.trust_front_proxy,
             keda_token_file=options.keda_token_file,
+            page=page(self._reading),
         )
         self.port = 0
 
     def _renewed(self) -> None:
         self._port.renewed()
 
+    def _reading(self) -> AdapterReading:
+        certificate = self._credentials.certificate()
+        return AdapterReading(
+            answers=self._port.answers,
+            reviews=self._reviews.asked,
+            series=self._source.series,
+            complete=self._source.complete,
+            picture_age_s=self._source.age_s,
+            certificate_ends_s=None if certificate is None else expires(certificate),
+            renewals=self._face.renewed,
+        )
+
     async def refresh(self) -> None:
         """Read certificate and trust again now."""
         await self._credentials.refresh()
+
+    def drain(self) -> None:
+        """Fail `/readyz` from now on; what still comes is answered."""
+        self._port.drain()
 
     async def __aenter__(self) -> Self:
         await self._credentials.refresh()

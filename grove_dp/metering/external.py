@@ -82,6 +82,21 @@ class Source(Protocol):
         ...
 
     @property
+    def complete(self) -> bool:
+        """Whether nobody is missing in it."""
+        ...
+
+    @property
+    def age_s(self) -> float | None:
+        """How old it is."""
+        ...
+
+    @property
+    def series(self) -> int:
+        """How many it has."""
+        ...
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The names of all metrics, sorted."""
         ...
@@ -148,6 +163,21 @@ class Board:
     @property
     def published(self) -> bool:
         return self._picture is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last picture has all frontends."""
+        return self._picture is not None and self._picture.complete
+
+    @property
+    def age_s(self) -> float | None:
+        """How old it is."""
+        return None if self._picture is None else self._clock.now() - self._taken
+
+    @property
+    def series(self) -> int:
+        """How many it has."""
+        return 0 if self._picture is None else len(self._picture.samples)
 
     def query(self, namespace: str, metric: str, selector: str) -> bytes:
         self._check()

@@ -114,6 +114,10 @@ class Credentials:
         """Whom to trust now; None while that is not known."""
         return self._trust
 
+    def certificate(self) -> Certificate | None:
+        """What is shown now; None while there is nothing to show."""
+        return self._shown[0] if self._shown else None
+
     async def run(self) -> None:
         """Refresh until cancelled."""
         while True:

@@ -131,6 +131,11 @@ class Reviews:
             return Verdict(True)
         return await self._verdicts.get((user, act), lambda: self._review_access(user, act))
 
+    @property
+    def asked(self) -> dict[str, int]:
+        """Questions that the API server was asked, by kind."""
+        return {"token": self._bearers.asked, "access": self._verdicts.asked}
+
     # ------------------------------------------------------------ asking
 
     async def _review_token(self, token: str) -> User | _Nobody:

@@ -6,16 +6,17 @@ nobody learns from an error whether something exists. Health paths are for every
     /apis  /apis/external.metrics.k8s.io  /apis/external.metrics.k8s.io/v1beta1        discovery
     /apis/external.metrics.k8s.io/v1beta1/namespaces/NS/METRIC?labelSelector=...       values, for the HPA
     /keda/v1/NS/TARGET?metric=...                                                      one value, for KEDA
+    /metrics                                                                           the port's own
     /healthz /livez /readyz
 
-There is no router between: eight paths, and errors must be Status documents whatever is wrong with a path.
+There is no router between: nine paths, and errors must be Status documents whatever is wrong with a path.
 """
 
+import asyncio
 import hmac
 import logging
 from collections import Counter
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -25,10 +26,10 @@ from aiohttp import web
 
 from grove_dp.errors import ClientFault, GroveError
 from grove_dp.metering.external import Source
+from grove_dp.metering.external_answers import json_answer, refusal, tagged_answer, text_answer, typed_answer
 from grove_dp.metering.external_documents import (
     API,
     GROUP,
-    JSON,
     Forbidden,
     MethodNotAllowed,
     NotFound,
@@ -37,9 +38,9 @@ from grove_dp.metering.external_documents import (
     group_document,
     group_list,
     resource_list,
-    status_document,
 )
 from grove_dp.metering.external_identity import FrontProxy, User, bearer, common_name, proxied
+from grove_dp.metering.external_page import Page
 from grove_dp.metering.external_quantity import timestamp
 from grove_dp.metering.external_reviews import Act, Reviews
 from grove_dp.metering.external_tls import Face
@@ -51,11 +52,10 @@ _log = logging.getLogger(__name__)
 KEDA_METRIC: Final = "grove_dp_desired_replicas"
 HEALTH: Final = frozenset(["/healthz", "/livez", "/readyz"])
 HEADERS_MAX: Final = 2048  # each group of a user is a header of its own
+KEEP_S: Final = 120.0  # longer than the API server keeps an idle connection (90 s), so it is the one to close
 _VALUES: Final = f"/apis/{API}/namespaces/"
 _KEDA: Final = "/keda/v1/"
 _OPENAPI: Final = "/openapi/"
-_PLAIN: Final = {"Server": "grove-dp"}
-_HEADERS: Final = {"Content-Type": JSON, "Cache-Control": "no-store", "Server": "grove-dp"}
 
 
 class MetricsPort:
@@ -70,23 +70,29 @@ class MetricsPort:
         *,
         trust_front_proxy: bool = False,
         keda_token_file: Path | None = None,
+        page: Page | None = None,
     ) -> None:
         """*front_proxy*: whom to trust now; *trust_front_proxy*: what the aggregator let through may pass
-        without asking again; *keda_token_file*: a token of its own for KEDA, besides those of the cluster."""
+        without asking again; *keda_token_file*: a token of its own for KEDA, besides those of the cluster;
+        *page*: what `/metrics` shows."""
         self._source = source
         self._face = face
         self._reviews = reviews
         self._front_proxy = front_proxy
         self._trusting = trust_front_proxy
         self._keda_token_file = keda_token_file
+        self._page = page
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
         self._busy: set[object] = set()
+        self._draining = False
         self.answers: Counter[int] = Counter()
 
     async def open(self, host: str, port: int) -> int:
         """Listen; returns the port. OSError with the reason."""
-        self._server = web.Server(self._answer, access_log=None, max_headers=HEADERS_MAX)
+        self._server = web.Server(
+            self._answer, access_log=None, max_headers=HEADERS_MAX, keepalive_timeout=KEEP_S
+        )
         self._runner = web.ServerRunner(self._server, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, ssl_context=self._face.context).start()
@@ -94,8 +100,18 @@ class MetricsPort:
 
     async def close(self) -> None:
         """Stop listening and end what is being answered."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._runner is None or self._server is None:
+            return
+        transports = [connection.transport for connection in self._server.connections]
+        await self._runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                transport.abort()  # TLS would wait half a minute for each peer's farewell
+        await asyncio.sleep(0)  # they close in the next turn of the loop
+
+    def drain(self) -> None:
+        """Not ready any more, but answering: time for the Service to send its callers elsewhere."""
+        self._draining = True
 
     def renewed(self) -> None:
         """Certificate or CA have changed: idle connections go at once, the others with their answer."""
@@ -110,10 +126,10 @@ class MetricsPort:
         try:
             answer = await self._serve(request)
         except GroveError as error:
-            answer = _refusal(error)
+            answer = refusal(error)
         except Exception:  # noqa: BLE001 - a bug: its traceback is ours, the client gets the bare fact
             _log.exception("answering %s failed", request.path)
-            answer = _refusal(GroveError("internal error; see the log of the metrics adapter"))
+            answer = refusal(GroveError("internal error; see the log of the metrics adapter"))
         finally:
             self._busy.discard(request.protocol)
         if not self._is_current(request):
@@ -135,20 +151,20 @@ class MetricsPort:
         act = _act(path)
         if not (proxied_by_api and self._trusting):
             await self._permit(user, act)
+        if path == "/metrics" and self._page is not None:
+            body, kind = self._page(request.headers.get("Accept", ""))
+            return typed_answer(body, kind)
         if path.rstrip("/") == "/apis":
             return self._groups(request)
-        return _json(self._document(path, act, request))
+        return json_answer(self._document(path, act, request))
 
     def _groups(self, request: web.BaseRequest) -> web.Response:
         """`/apis` in the form asked for; nothing, if the caller has it already."""
         found = aggregated(self._source.metrics, request.headers.get("Accept", ""))
         if found is None:
-            return _json(group_list())
+            return json_answer(group_list())
         kind, body = found
-        etag = f'"{sha256(body).hexdigest()}"'
-        if etag == request.headers.get("If-None-Match"):
-            return web.Response(status=304, headers={**_PLAIN, "ETag": etag})
-        return web.Response(body=body, headers={**_HEADERS, "Content-Type": kind, "ETag": etag})
+        return tagged_answer(body, kind, request.headers.get("If-None-Match"))
 
     def _document(self, path: str, act: Act, request: web.BaseRequest) -> bytes:
         if act.metric:
@@ -216,7 +232,7 @@ class MetricsPort:
             "target": target,
             "timestamp": timestamp(found.wall_s),
         }
-        return _json(msgspec.json.encode(told))
+        return json_answer(msgspec.json.encode(told))
 
     def _has_keda_token(self, request: web.BaseRequest) -> bool:
         given = bearer(request.headers)
@@ -233,16 +249,18 @@ class MetricsPort:
         """Ready means able to answer truly or to say why not; so an incomplete picture is no reason."""
         missing = []
         if path == "/readyz":
+            if self._draining:
+                missing.append("draining")
             if self._front_proxy() is None:
                 missing.append("front-proxy-trust")
             if not self._source.published:
                 missing.append("picture")
         if missing:
-            return web.Response(text=f"not ready: {', '.join(missing)}\n", status=503, headers=_PLAIN)
-        return web.Response(text="ok\n", headers=_PLAIN)
+            return text_answer(f"not ready: {', '.join(missing)}", 503)
+        return text_answer("ok")
 
 
-# ---------------------------------------------------------------- paths and answers
+# ---------------------------------------------------------------- paths
 
 
 def _act(path: str) -> Act:
@@ -252,16 +270,3 @@ def _act(path: str) -> Act:
         if len(parts) == 2 and all(parts):
             return Act(path, parts[0], parts[1])
     return Act(unquote(path))
-
-
-def _json(body: bytes, status: int = 200) -> web.Response:
-    return web.Response(body=body, status=status, headers=_HEADERS)
-
-
-def _refusal(error: GroveError) -> web.Response:
-    answer = _json(status_document(error), error.status)
-    if error.retry_after_s is not None:
-        answer.headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == 401:
-        answer.headers["WWW-Authenticate"] = 'Bearer realm="grove-dp"'
-    return answer

@@ -79,32 +79,37 @@ OPENMETRICS_2: Final = Form(
     native.OPENMETRICS_2, "application/openmetrics-text; version=2.0.0; charset=utf-8; escaping=underscores"
 )
 
+PROTOBUF: Final = Form(
+    native.PROTOBUF,
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+)
 _END: Final = b"# EOF\n"
-
-
-def form_for(accept: str) -> Form:
-    """What an Accept header prefers; the old text for everybody who does not ask for more."""
-    best, best_q = TEXT, 0.0
-    for part in accept.split(","):
-        kind, *parameters = (word.strip().lower() for word in part.split(";"))
-        told = dict(word.partition("=")[::2] for word in parameters)
-        form = _FORMS.get((kind, told.get("version", "").split(".")[0]))
-        q = _quality(told.get("q", "1"))
-        if form is not None and q > best_q:
-            best, best_q = form, q
-    return best
-
-
-_FORMS: Final = {
+_FORMS: Final = {  # by media type and the version's first number, or the message
     ("application/openmetrics-text", ""): OPENMETRICS_1,
     ("application/openmetrics-text", "0"): OPENMETRICS_1,
     ("application/openmetrics-text", "1"): OPENMETRICS_1,
     ("application/openmetrics-text", "2"): OPENMETRICS_2,
+    ("application/vnd.google.protobuf", "io.prometheus.client.metricfamily delimited"): PROTOBUF,
     ("text/plain", ""): TEXT,
     ("text/plain", "0"): TEXT,
     ("text/plain", "1"): TEXT,
     ("*/*", ""): TEXT,
 }
+
+
+def form_for(accept: str, *, protobuf: bool = True) -> Form:
+    """What an Accept header prefers; the old text for everybody who does not ask for more."""
+    best, best_q = TEXT, 0.0
+    for part in accept.split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        told = dict(word.partition("=")[::2] for word in parameters)
+        detail = told.get("version", "").split(".")[0]
+        if "proto" in told:
+            detail = f"{told['proto']} {told.get('encoding', '')}"
+        form, q = _FORMS.get((kind, detail)), _quality(told.get("q", "1"))
+        if form is not None and q > best_q and (protobuf or form is not PROTOBUF):
+            best, best_q = form, q
+    return best
 
 
 def _quality(text: str) -> float:
@@ -141,8 +146,11 @@ class Meter(native.Meter):
         self._rendering = threading.Lock()
 
     def scrape(self, accept: str = "", *others: "Others") -> tuple[bytes, str]:
-        """The page and its content type, as *accept* asks for it; the metrics of *others* behind ours."""
-        form = form_for(accept)
+        """The page and its content type, as *accept* asks for it; the metrics of *others* behind ours.
+
+        Prometheus asks for protobuf where it stores native histograms. *others* have only text.
+        """
+        form = form_for(accept, protobuf=not others)
         key = (form, hash(others))
         with self._rendering:  # who waits for a page gets the one that is being made
             made = self._pages.get(key)

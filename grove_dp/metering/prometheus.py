@@ -1,7 +1,7 @@
 """The page of a frontend: series that the core keeps, its counters, and the control side's own few metrics.
 
     Meter (csrc/meter)     requests by model and class, histograms     rendered in C, 4 us a series
-    Reading                counters, one row per worker                prometheus-client's encoder, 15 us a sample
+    Reading                counters, one row per worker                prometheus-client, 15 us a sample
     ControlMetrics         registry of prometheus-client               likewise
 
 A Reading is copied on the control loop (5 us per worker); rendering takes place in a thread, because 1,000

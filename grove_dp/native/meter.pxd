@@ -62,7 +62,7 @@ cdef extern from "gdp/meter.h" nogil:
 
 cdef extern from "gdp/meter_expose.h" nogil:
     ctypedef enum gdp_form:
-        GDP_TEXT, GDP_OPEN_1, GDP_OPEN_2
+        GDP_TEXT, GDP_OPEN_1, GDP_OPEN_2, GDP_PROTOBUF
     ctypedef struct gdp_page:
         char *bytes
         size_t len, room
@@ -82,6 +82,7 @@ cdef class Family:
     cdef gdp_family *_f
     cdef readonly Meter meter
     cdef readonly str name, help, unit, kind
+    cdef readonly bint windowed
     cdef readonly tuple labels
     cdef readonly dict known
 
@@ -90,6 +91,7 @@ cdef class Series:
     cdef readonly Family family
     cdef readonly tuple values
     cdef Meter _meter
+    cdef bint _timed  # its window wants to know when
 
 cdef class Counter(Series):
     cdef gdp_counter *_c

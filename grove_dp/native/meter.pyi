@@ -6,6 +6,7 @@ _S = TypeVar("_S", bound=Series, covariant=True)
 TEXT: int
 OPENMETRICS_1: int
 OPENMETRICS_2: int
+PROTOBUF: int
 WINDOW_MAX_S: int
 
 class Window(NamedTuple):
@@ -66,6 +67,7 @@ class Family(Generic[_S]):
     help: str
     unit: str
     kind: str
+    windowed: bool
     labels: tuple[str, ...]
     known: dict[tuple[str, ...], _S]
     def series(self, *values: str, **named: str) -> _S:

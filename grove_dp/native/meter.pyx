@@ -15,7 +15,7 @@ from collections import namedtuple
 cdef extern from "time.h" nogil:
     int CLOCK_MONOTONIC_COARSE
 
-TEXT, OPENMETRICS_1, OPENMETRICS_2 = range(3)
+TEXT, OPENMETRICS_1, OPENMETRICS_2, PROTOBUF = range(4)
 WINDOW_MAX_S = GDP_WINDOW_MAX_S
 
 Window = namedtuple("Window", "n sum span_s")
@@ -86,7 +86,7 @@ cdef class Meter:
             raise _refused(why, name)
         family.meter, family.name, family.help, family.unit, family.labels = self, name, help, unit, labels
         family.kind = ("counter", "gauge", "histogram")[<int> spec.kind]
-        family.known = {}
+        family.known, family.windowed = {}, spec.window
         self.families[name] = family
         return family
 
@@ -104,7 +104,7 @@ cdef class Meter:
             if size == -3:
                 raise MemoryError
             if size < 0:
-                raise ValueError(f"form must be TEXT, OPENMETRICS_1 or OPENMETRICS_2, got {form}")
+                raise ValueError(f"form is TEXT, OPENMETRICS_1, OPENMETRICS_2 or PROTOBUF, got {form}")
             return page.bytes[:size]
         finally:
             if shared:
@@ -141,7 +141,7 @@ cdef class Family:
         made._s = gdp_family_series(self._f, texts, &why)
         if made._s is NULL:
             raise _refused(why, f"{self.name}{values}")
-        made.family, made._meter, made.values = self, self.meter, values
+        made.family, made._meter, made.values, made._timed = self, self.meter, values, self.windowed
         self.known[values] = made
         return made
 
@@ -210,7 +210,7 @@ cdef class Counter(Series):
             _open_counter(self)
         if not by >= 0:
             raise ValueError(f"a counter only grows: {self.family.name}.add({by})")
-        gdp_counter_add(self._c, by, self._meter._now())
+        gdp_counter_add(self._c, by, self._meter._now() if self._timed else 0)
 
     def rate(self, unsigned int window_s):
         cdef gdp_view view
@@ -235,12 +235,12 @@ cdef class Histogram(Series):
     def observe(self, double value):
         if self._h is NULL:
             _open_histogram(self)
-        gdp_histogram_observe(self._h, value, self._meter._now())
+        gdp_histogram_observe(self._h, value, self._meter._now() if self._timed else 0)
 
     def observe_times(self, double value, unsigned int times):
         if self._h is NULL:
             _open_histogram(self)
-        gdp_histogram_observe_times(self._h, value, times, self._meter._now())
+        gdp_histogram_observe_times(self._h, value, times, self._meter._now() if self._timed else 0)
 
     def rate(self, unsigned int window_s):
         cdef gdp_view view

@@ -146,7 +146,7 @@ class Plane:
     def counters(self) -> dict[str, Any]:
         """Counters and gauges by name; "ended": {(endpoint, reason): n} and "status": {code: n}, if not 0."""
     def account(self, number: int, series: Mapping[str, Series]) -> None:
-        """Open cells of these series, one for each of ACCOUNT_KEYS, for every I/O thread. Once for each number
+        """Open cells of these series, one for each of ACCOUNT_KEYS, for every I/O thread. Once per number
         below ACCOUNTS, before a table has it."""
     def work_s(self, slot: int) -> float:
         """Expected seconds of all uncached prompts that were placed on the slot, whoever held it."""

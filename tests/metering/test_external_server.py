@@ -7,6 +7,7 @@ import ssl
 import aiohttp
 import msgspec
 import pytest
+import uvloop
 
 from grove_dp.metering.certificates import Authority
 from grove_dp.metering.external import Picture
@@ -349,6 +350,13 @@ async def test_ready_means_trust_and_a_picture():
         assert (await caller.get("/readyz"))[0] == 200  # to say why not is an answer
 
 
+async def test_while_it_drains_it_is_not_ready_but_answers(port):
+    port.port.drain()
+    async with port.aggregator() as caller:
+        assert (await caller.get("/readyz"))[::2] == (503, b"not ready: draining\n")
+        assert (await caller.get(ROOT, AGGREGATOR))[0] == 200
+
+
 # ---------------------------------------------------------------- TLS and time
 
 
@@ -432,6 +440,26 @@ async def test_older_tls_is_refused(port):
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):
         await asyncio.to_thread(shake, port.number, context)
+
+
+def test_all_of_this_holds_on_uvloop_too():
+    # The adapter runs on it; its TLS is its own.
+    async def story():
+        async with rig() as port, port.aggregator() as caller, port.caller() as stranger:
+            assert (await caller.get(ROOT, AGGREGATOR))[0] == 200
+            assert (await stranger.get(ROOT, AGGREGATOR))[0] == 401
+            (transport, *_) = port.port._server._connections.values()
+            assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            port.proxy_ca = Authority("request-header CA", now())
+            port.proxy = port.front_proxy = msgspec.structs.replace(port.proxy, ca_pem=port.proxy_ca.pem)
+            port.renew()
+            with pytest.raises(aiohttp.ClientError):
+                await caller.get(ROOT, AGGREGATOR)
+            async with port.aggregator() as other:
+                assert (await other.get(ROOT, AGGREGATOR))[0] == 200
+
+    with asyncio.Runner(loop_factory=uvloop.Loop) as runner:
+        runner.run(story())
 
 
 async def test_answers_are_counted(port):

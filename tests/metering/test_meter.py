@@ -2,6 +2,7 @@
 
 import math
 import random
+import struct
 import threading
 
 import prometheus_client
@@ -15,6 +16,7 @@ from grove_dp.metering.meter import Meter, form_for, rungs
 
 OPEN_1 = "application/openmetrics-text; version=1.0.0"
 OPEN_2 = "application/openmetrics-text; version=2.0.0"
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 
 
 class Hands:
@@ -260,6 +262,94 @@ def test_a_native_histogram_of_less_than_a_second_begins_below_zero(meter):
     assert "positive_spans:[-32:2],positive_deltas:[1,0]" in line
 
 
+# ---------------------------------------------------------------- protobuf
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def zigzag(n):
+    return (n >> 1) ^ -(n & 1)
+
+
+def message(data):
+    """Fields of a message: number -> its values, in order; varints as they are, doubles, bytes."""
+    fields, at = {}, 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        if tag & 7 == 0:
+            value, at = varint(data, at)
+        elif tag & 7 == 1:
+            value, at = struct.unpack_from("<d", data, at)[0], at + 8
+        else:
+            assert tag & 7 == 2
+            size, at = varint(data, at)
+            value, at = data[at : at + size], at + size
+            assert len(value) == size
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields
+
+
+def families_of(data):
+    """Families by name: type, and per tuple of label values the metric's fields."""
+    told, at = {}, 0
+    while at < len(data):
+        size, at = varint(data, at)
+        family = message(data[at : at + size])
+        at += size
+        metrics = {}
+        for metric in map(message, family.get(4, [])):
+            labels = tuple(message(label).get(2, [b""])[0].decode() for label in metric.get(1, []))
+            metrics[labels] = metric
+        told[family[1][0].decode()] = (family[3][0], metrics, family[2][0].decode())
+    return told
+
+
+def test_protobuf_tells_what_the_text_tells(filled):
+    page, content_type = filled.scrape(PROTOBUF)
+    assert content_type.startswith("application/vnd.google.protobuf")
+    told = families_of(page)
+    kind, metrics, help_text = told["app_tokens_total"]
+    assert (kind, help_text) == (0, 'A "b" \\ c\nd')
+    assert message(metrics['a\\b"c\nd,e}', "ä 中"][3][0]) == {1: [17.0]}
+    assert message(metrics["", "x"][3][0]) == {1: [0.5]}
+    assert told["app_load"][0] == 1
+    kind, metrics, _ = told["app_wait_seconds"]
+    histogram = message(metrics[("m",)][7][0])
+    assert (kind, histogram[1], histogram[2]) == (4, [6], [pytest.approx(10003.8)])
+    classic = {bucket[2][0]: bucket[1][0] for bucket in map(message, histogram[3])}
+    assert (classic[0.25], classic[1.0], classic[2.0], classic[4.0]) == (1, 3, 5, 5)
+    assert (zigzag(histogram[5][0]), histogram[6], histogram[7]) == (4, [2**-18], [1])
+
+
+def test_native_buckets_in_protobuf_are_where_the_values_are(meter):
+    waits = meter.histogram("app_wait_seconds", "Wait").series()
+    values = [0.0007, 0.25, 0.26, 0.26, 1.0, 3.0, 3.1, 5000.0]
+    for value in values:
+        waits.observe(value)
+    _, metrics, _ = families_of(meter.scrape(PROTOBUF)[0])["app_wait_seconds"]
+    histogram = message(metrics[()][7][0])
+    deltas, at = [], 0
+    while at < len(histogram[13][0]):
+        delta, at = varint(histogram[13][0], at)
+        deltas.append(zigzag(delta))
+    index, count, told, left = 0, 0, {}, iter(deltas)
+    for span in map(message, histogram[12]):
+        index += zigzag(span[1][0])
+        for _ in range(span[2][0]):
+            count += next(left)
+            told[index] = count
+            index += 1
+    where = [min(math.ceil(round(math.log2(value) * 16, 9)), 193) for value in values]  # 5000 s: the next one
+    assert told == {index: where.count(index) for index in where}
+
+
 def test_an_empty_meter_is_an_empty_page(meter):
     assert meter.scrape()[0] == b""
     assert meter.scrape(OPEN_1)[0] == b"# EOF\n"
@@ -287,6 +377,8 @@ def test_a_hidden_series_is_not_on_the_page_and_keeps_its_count(filled, clock):
         (f"{OPEN_2};q=0.5,text/plain;q=0.9", module.TEXT),
         (f"{OPEN_1};q=0,text/plain", module.TEXT),
         (f"{OPEN_1};q=nonsense", module.TEXT),
+        (f"{PROTOBUF};q=0.6,{OPEN_1};q=0.5,*/*;q=0.1", module.PROTOBUF),
+        (f"{PROTOBUF.replace('delimited', 'text')},{OPEN_1};q=0.5", module.OPENMETRICS_1),
     ],
 )
 def test_the_scraper_chooses_the_form(accept, form):

@@ -303,6 +303,7 @@ def test_an_owner_that_is_killed_takes_all_along_and_the_next_start_sweeps_its_f
     with owner:
         told = json.loads(owner.stdout.readline())
         assert not gone(told["pids"], 0.2)
+        assert all(map(alive, told["pids"].values()))
         owner.send_signal(signal.SIGKILL)
     assert gone(told["pids"])
     assert Path(told["folder"]).exists()

@@ -1,8 +1,9 @@
-/* meter_expose.h -- the page that scrapers read, in three forms.
+/* meter_expose.h -- the page that scrapers read, in four forms.
  *
  *     GDP_TEXT      Prometheus text 0.0.4        classic buckets
  *     GDP_OPEN_1    OpenMetrics 1.0 text         classic buckets, # UNIT, # EOF
  *     GDP_OPEN_2    OpenMetrics 2.0 text         native histograms: {count:..,sum:..,schema:4,..positive_deltas:[..]}
+ *     GDP_PROTOBUF  io.prometheus.client         length-delimited messages; native histograms and classic buckets
  *
  * All in a buffer that the caller keeps between scrapes: after the first one nothing is allocated. No lock, no clock:
  * writers go on meanwhile. A histogram's labels and bounds are text already, so a line is a few copies and one number:
@@ -12,7 +13,7 @@
 
 #include "gdp/meter.h"
 
-typedef enum { GDP_TEXT, GDP_OPEN_1, GDP_OPEN_2, GDP_FORMS } gdp_form;
+typedef enum { GDP_TEXT, GDP_OPEN_1, GDP_OPEN_2, GDP_PROTOBUF, GDP_FORMS } gdp_form;
 
 typedef struct {
     char *bytes;

@@ -8,6 +8,7 @@
 `binaries`      where the programs are, and their one build
 `flags`         their command lines
 `processes`     a program that never outlives its owner
+`ready`         whether it is ready, and ours
 `folder`        a folder that is swept away after its owner's death
 `certificates`  authorities and what they sign
 `tokens`        service-account tokens of any age

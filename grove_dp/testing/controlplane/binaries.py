@@ -36,10 +36,12 @@ KEPT_DAYS = 30
 REMEDY = (
     "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
 )
-# Static, and the same bytes wherever the checkout lies. Neither cheaper code generation nor fewer programs
-# pays: most of the time goes into the API types and clients, which all five share.
-BUILD = ("-trimpath", "-buildvcs=false", "-mod=readonly")
-ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+# Static, the same bytes wherever the checkout lies, and without the debug information that the linker would
+# drop anyway (11 % of the compiler's time). Fewer programs would save little: what only kubectl and the
+# controller manager need is 13 % of the source.
+BUILD = ("-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-mod=readonly")
+# GOGC is the compiler's own: 17 % less CPU time for some more memory.
+ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOGC": "400"}
 
 
 class NoControlPlane(GroveError):

@@ -11,8 +11,6 @@ It ends by SIGKILL in 0.1 s, also when its owner is killed: see `processes` and 
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -29,12 +27,12 @@ from grove_dp.testing.controlplane.certificates import Authority, Credential, pr
 from grove_dp.testing.controlplane.folder import OwnedFolder
 from grove_dp.testing.controlplane.nodes import node
 from grove_dp.testing.controlplane.processes import Launcher, PortTaken, Process
+from grove_dp.testing.controlplane.ready import HOST, etcd_ready, server_ready
 from grove_dp.testing.controlplane.tokens import signed_token
 from grove_dp.testing.frontend import free_port
 
 __all__ = ["ControlPlane"]
 
-HOST = "127.0.0.1"
 START_S = 40.0  # a busy machine; 4 s on an idle one
 PORT_TRIES = 3
 NAMES = ("kubernetes", *(f"kubernetes.default{rest}" for rest in ("", ".svc", ".svc.cluster.local")))
@@ -99,25 +97,23 @@ class ControlPlane:
         self.place = place = flags.Place(self.folder, self.programs.minor, *(free_port() for _ in range(5)))
         self.admin = self.user("admin", "system:masters")
         self.api = self.connect(self.admin)
-        self._run(self._process("etcd", flags.etcd(place), _is_etcd(place)))
+        self._run(self._process("etcd", flags.etcd(place), etcd_ready(place.etcd, self.folder.name)))
         arguments = flags.api_server(place, self._serving, self.front_proxy, self.authority.certificate)
-        self._run(self._process("kube-apiserver", arguments, self._is_ours(place.api_server, "/readyz")))
-        self._run(*(self._component(name, place) for name in self._wanted))
+        self._run(self._server("kube-apiserver", arguments, place.api_server))
+        self._run(*(self._component(name) for name in self._wanted))
 
-    def _component(self, name: str, place: flags.Place) -> Process:
-        access = self.user(f"system:{name}")
+    def _component(self, name: str) -> Process:
+        kubeconfig = self.user(f"system:{name}").kubeconfig
         if name == "kube-scheduler":
-            arguments = flags.scheduler(place, self._serving, access.kubeconfig)
-            return self._process(name, arguments, self._is_ours(place.scheduler, "/readyz"))
+            arguments = flags.scheduler(self.place, self._serving, kubeconfig)
+            return self._server(name, arguments, self.place.scheduler)
         arguments = flags.controller_manager(
-            place, self._serving, access.kubeconfig, self.authority.certificate
+            self.place, self._serving, kubeconfig, self.authority.certificate
         )
-        return self._process(name, arguments, self._is_ours(place.controller_manager, "/healthz"))
+        return self._server(name, arguments, self.place.controller_manager, "/healthz")
 
-    def _is_ours(self, port: int, path: str) -> Callable[[], bool]:
-        """Whether it is ready; who shows no certificate of this control plane's authority is another one."""
-        tls = self.admin.tls()
-        return lambda: _asked(http.client.HTTPSConnection(HOST, port, timeout=5, context=tls), "GET", path)
+    def _server(self, name: str, arguments: list[str], port: int, path: str = "/readyz") -> Process:
+        return self._process(name, arguments, server_ready(port, path, self.admin.tls()))
 
     def _process(self, name: str, arguments: list[str], ready: Callable[[], bool]) -> Process:
         process = Process(name, self._files[name], arguments, self.folder, ready)
@@ -219,9 +215,9 @@ class ControlPlane:
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as a user (the admin by default)."""
         kubeconfig = (access or self.admin).kubeconfig
-        flags = [f"--kubeconfig={kubeconfig}", f"--cache-dir={self.folder / 'kubectl-cache'}"]
+        own = [f"--kubeconfig={kubeconfig}", f"--cache-dir={self.folder / 'kubectl-cache'}"]
         return subprocess.run(
-            ["kubectl", *flags, *arguments],
+            ["kubectl", *own, *arguments],
             executable=self.programs.file("kubectl"),
             capture_output=True,
             text=True,
@@ -287,24 +283,3 @@ class ControlPlane:
         document = {"metadata": {"name": name}, "spec": spec}
         self.api.create("/apis/apiregistration.k8s.io/v1/apiservices", document)
         return name
-
-
-def _is_etcd(place: flags.Place) -> Callable[[], bool]:
-    """Whether etcd has a leader; one of another name is another control plane's that took the port first."""
-    path, name = "/v3/cluster/member/list", f'"{place.folder.name}"'.encode()
-
-    def look() -> bool:
-        return _asked(http.client.HTTPConnection(HOST, place.etcd, timeout=5), "POST", path, b"{}", name)
-
-    return look
-
-
-def _asked(
-    connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", containing: bytes = b""
-) -> bool:
-    """Whether the answer is 200 and contains that."""
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request(method, path, body or None)
-        answer = connection.getresponse()
-        return answer.status == 200 and containing in answer.read()
-    return False
