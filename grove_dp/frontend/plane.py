@@ -51,7 +51,7 @@ class DataPlane:
         self.published: Table | None = None
         self.exact: Callable[[], Mapping[str, int]] = dict  # see Registry.table
         self.class_names = ClassNames()
-        self.meter = Meter()
+        self.meter = Meter(page_age_s=0.005)  # scrapes at one time share a page; the next one is fresh
         self.ledger = Ledger(self.meter, plane.account)
         self._version = msgspec.json.encode({"version": __version__})
         self._listeners: list[Callable[[], None]] = []
