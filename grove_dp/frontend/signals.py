@@ -34,6 +34,9 @@ __all__ = ["Query", "SignalsFeed", "Startups", "query"]
 
 DRAIN_S: Final = 0.05
 STARTUPS: Final = 64
+# What the learnt rates count in (csrc/include/gdp/cost.h).
+PREFILL_SCALE: Final = (1.0, 1e3, 1e6)
+STEP_SCALE: Final = (1.0, 10.0, 1e5)
 MOST: Final = 65_536
 
 
@@ -197,6 +200,7 @@ class SignalsFeed:
             pclq=place.pclq,
             component=place.component,
             role=place.role,
+            base=base_of(worker.models) or "",
             models=list(worker.models),
             draining=worker.state == "draining",
             inflight=book.inflight,
@@ -229,13 +233,17 @@ class SignalsFeed:
                 CurveSignal(
                     class_of=number,
                     models=sorted(models),
-                    prefill=list(rates.prefill),
+                    prefill=_unscaled(rates.prefill, PREFILL_SCALE),
                     prefill_n=rates.prefill_n,
-                    step=list(rates.step),
+                    step=_unscaled(rates.step, STEP_SCALE),
                     step_n=rates.step_n,
                 )
             )
         return curves
+
+
+def _unscaled(theta: Iterable[float], scale: Iterable[float]) -> list[float]:
+    return [value / unit for value, unit in zip(theta, scale, strict=True)]
 
 
 def _model(row: Row) -> ModelSignal:

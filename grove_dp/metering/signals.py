@@ -61,6 +61,7 @@ class WorkerSignal(Struct, kw_only=True):
     pclq: str = ""
     component: str = ""
     role: str = "aggregated"
+    base: str = ""  # the model that its adapters belong to
     models: list[str] = []
     draining: bool = False
     # now, of this frontend's requests

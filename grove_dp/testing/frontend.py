@@ -119,6 +119,11 @@ class Frontend:
         return Path(self._folder.name, "log")
 
     @property
+    def admin_url(self) -> str:
+        """Of its control port."""
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, "not started"
         return self._process.pid
