@@ -228,6 +228,15 @@ class Tokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memo_bytes: Annotated[
         int, _bytes("what was tokenized before, kept to go on from, per model", ge=0, le=1 << 36)
     ] = 64 << 20
+    recall_bytes: Annotated[
+        int,
+        _bytes(
+            "names of whole prompts that were read, so that one that comes again does not wait; 0: none",
+            ge=0,
+            le=1 << 36,
+            live=True,
+        ),
+    ] = 32 << 20
 
 
 class Slo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

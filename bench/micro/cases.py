@@ -7,15 +7,15 @@ import ctypes
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["POLICIES", "BytesCase", "Cases", "PlacingCase", "build", "load"]
+__all__ = ["POLICIES", "BytesCase", "Cases", "Metered", "PlacingCase", "build", "load"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "build" / "bench" / "libgdp-cases.so"
 POLICIES = ("round_robin", "random", "least_load", "session", "kv", "approx")  # gdp_policy of gdp/load.h
-PARTS = ("bench/cases.c", "base/*.c", "wire/*.c", "route/*.c")
+PARTS = ("bench/*.c", "base/*.c", "wire/*.c", "route/*.c", "meter/*.c")
 FLAGS = ["-std=c11", "-O3", "-DNDEBUG", "-fno-strict-overflow", "-fPIC", "-shared", "-pthread"]
 
 
@@ -43,6 +43,32 @@ class PlacingCase:
             raise AssertionError("place_settle: no worker was placed")
 
 
+class Metered:
+    """One series of the meter under load, and what is done with it."""
+
+    def __init__(self, library: ctypes.CDLL, fixture: int) -> None:
+        self._library, self._fixture = library, fixture
+
+    def observe(self, rounds: int) -> None:
+        self._done("observe", rounds)
+
+    def add(self, rounds: int) -> None:
+        self._done("add", rounds)
+
+    def quantile(self, window_s: int) -> Callable[[int], None]:
+        return lambda rounds: self._done("quantile", window_s, rounds)
+
+    def rate(self, window_s: int) -> Callable[[int], None]:
+        return lambda rounds: self._done("rate", window_s, rounds)
+
+    def _done(self, name: str, *numbers: int) -> None:
+        function = self._library[f"gdp_case_meter_{name}"]
+        function.argtypes = (ctypes.c_void_p, *(ctypes.c_uint32 for _ in numbers))
+        function.restype = ctypes.c_uint64
+        if not function(self._fixture, *numbers):
+            raise AssertionError(f"meter_{name}: nothing was measured")
+
+
 class Cases:
     """The library's cases by name."""
 
@@ -68,6 +94,20 @@ class Cases:
             yield PlacingCase(self._library.gdp_case_place_settle, fleet)
         finally:
             free(fleet)
+
+    @contextlib.contextmanager
+    def metered(self, *, window: bool, per_second: int = 1000) -> Iterator[Metered]:
+        """A series that got so many values a second for 1,000 s."""
+        make, free = self._library.gdp_metered_new, self._library.gdp_metered_free
+        make.argtypes, make.restype = (ctypes.c_bool, ctypes.c_uint32), ctypes.c_void_p
+        free.argtypes, free.restype = (ctypes.c_void_p,), None
+        fixture = make(window, per_second)
+        if not fixture:
+            raise MemoryError("no series to measure")
+        try:
+            yield Metered(self._library, fixture)
+        finally:
+            free(fixture)
 
 
 def build() -> Path:

@@ -70,14 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality", description="Routing quality in virtual time."
     )
-    parser.add_argument("--full", action="store_true", help="8 and 64 workers, 50 to 110 % load")
+    parser.add_argument("--full", action="store_true", help="8 and 64 workers, 50 to 110 %% load")
     parser.add_argument("--gate", action="store_true", help="exit 1 where a must is broken")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="simulations at once")
     asked = parser.parse_args(argv)
     rows, outcomes = measure(asked.full, asked.jobs)
     made = results.new("python -m bench.quality" + (" --full" if asked.full else ""), rows)
-    results.write(made, "quality")
-    path = results.RESULTS / "quality.json"
+    name = "quality_full" if asked.full else "quality"
+    results.write(made, name)
+    path = results.RESULTS / f"{name}.json"
     whole = Quality(made.machine, made.date, made.commit, made.command, made.rows, outcomes)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
     try:

@@ -2,9 +2,11 @@
  *
  * Headers pass as they came, names and order included. Left out are those that belong to one connection (RFC 9110 7.6.1,
  * and what Connection nominates), those of the body's framing (the worker always gets a Content-Length), and those that
- * are written anew: Host, X-Request-Id, traceparent when there is none, X-Forwarded-For with the client appended. */
+ * are written anew: Host, X-Request-Id, traceparent when there is none, X-Forwarded-For with the client appended; and
+ * x-data-parallel-rank where ranks are workers of their own (upstream.c writes the chosen one). */
 #include <arpa/inet.h>
 #include <string.h>
+#include <strings.h>
 
 #include "inner.h"
 
@@ -66,6 +68,11 @@ static bool is_forwarded(const gdp_header *h) {
     }
 }
 
+static bool names_rank(const gdp_header *h, const char *bytes) {
+    static const char NAME[] = "x-data-parallel-rank";
+    return h->name.len == sizeof NAME - 1 && strncasecmp(bytes + h->name.off, NAME, sizeof NAME - 1) == 0;
+}
+
 static void put_forwarded(writer *w, const gdp_conn *c, const char *bytes, const gdp_request *r) {
     char ip[INET6_ADDRSTRLEN] = "";
     inet_ntop(c->family6 ? AF_INET6 : AF_INET, c->peer, ip, sizeof ip);
@@ -101,7 +108,7 @@ int forward_head(gdp_loop *l, gdp_exchange *x, const char *bytes, const gdp_requ
     put_text(&w, " HTTP/1.1\r\n");
     for (unsigned i = 0; i < r->n_headers; i++) {
         const gdp_header *h = &r->headers[i];
-        if (!is_forwarded(h)) continue;
+        if (!is_forwarded(h) || (l->table->ranked && names_rank(h, bytes))) continue;
         if (h->id == GDP_H_CONTENT_TYPE) x->content_type = (gdp_span){x->head.len + h->name.len + 2, h->value.len};
         put(&w, bytes + h->name.off, h->name.len);
         put_text(&w, ": ");

@@ -38,6 +38,7 @@
 #include "gdp/indexer.h"
 #include "gdp/openai.h"
 #include "gdp/plane.h"
+#include "gdp/recall.h"
 #include "gdp/sse.h"
 
 #define MS 1000000ull
@@ -95,6 +96,7 @@ typedef struct {
     uint64_t hash;
     uint32_t *workers;
     bool exact; /* somebody turns its prompts into tokens: requests wait for that */
+    uint64_t recall_seed; /* 0: not without asking */
 } model;
 
 struct gdp_table {
@@ -106,6 +108,7 @@ struct gdp_table {
     char *list, *version;
     uint32_t list_len, version_len;
     bool any_ready;
+    bool ranked; /* workers are data-parallel ranks: placing chooses the rank, not the client */
     gdp_table *retired_next;
     uint64_t retired_at;
 };
@@ -332,6 +335,8 @@ struct gdp_plane {
     _Atomic uint32_t jobs_bell, jobs_sleepers; /* a futex */
     _Atomic bool jobs_closed;
     _Atomic uint32_t jobs_out;
+    gdp_recall *recall; /* prompts whose tokens are known */
+    _Atomic uint64_t recall_bytes;
     char fingerprints[GDP_SLOTS_MAX][GDP_FINGERPRINT]; /* "system_fingerprint":"..." of each worker, guarded by budget_lock */
     bool threads_started, nested;
 };

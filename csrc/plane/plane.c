@@ -25,10 +25,11 @@ gdp_plane *gdp_plane_new(uint32_t threads, uint64_t seed) {
     atomic_store(&p->epoch, 1);
     uint32_t n = threads ? threads : 1;
     p->books = gdp_books_new(gdp_hash(&p, sizeof p, seed ^ p->budget_at));
+    p->recall = gdp_recall_new();
     p->loops = gdp_alloc(n * sizeof *p->loops);
     gdp_settings none = {.headers = GDP_HEADERS_MAX, .head_bytes = 65536, .attempts = 1};
     gdp_table *empty = gdp_table_new(&none, 0, 0);
-    if (!p->books || !p->loops || !empty) {
+    if (!p->books || !p->recall || !p->loops || !empty) {
         gdp_table_free(empty);
         gdp_plane_free(p);
         return NULL;
@@ -141,6 +142,7 @@ static void free_retired(gdp_plane *p, uint64_t before) {
 }
 
 void gdp_plane_publish(gdp_plane *p, gdp_table *t) {
+    atomic_store(&p->recall_bytes, t->set.recall_bytes);
     gdp_table *old = atomic_exchange(&p->table, t);
     /* A thread that shows an epoch greater than this one has taken the new table since. */
     old->retired_at = atomic_fetch_add(&p->epoch, 1);
@@ -190,6 +192,7 @@ void gdp_plane_free(gdp_plane *p) {
     free_retired(p, UINT64_MAX);
     gdp_table_free(atomic_load(&p->table));
     gdp_books_free(p->books);
+    gdp_recall_free(p->recall);
     pthread_mutex_destroy(&p->budget_lock);
     pthread_mutex_destroy(&p->jobs_lock);
     gdp_free(p->loops);

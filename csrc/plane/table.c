@@ -31,6 +31,7 @@ int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w) {
     t->workers[i] = *w;
     if (w->slot >= t->n_slots) t->n_slots = w->slot + 1;
     if (w->state == GDP_READY) t->any_ready = true;
+    if (w->rank >= 0) t->ranked = true;
     return 0;
 }
 
@@ -55,9 +56,10 @@ int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, cons
     return 0;
 }
 
-int gdp_table_model_exact(gdp_table *t, uint32_t i) {
+int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed) {
     if (i >= t->n_models || !t->models[i].name) return GDP_BAD;
     t->models[i].exact = true;
+    t->models[i].recall_seed = recall_seed;
     return 0;
 }
 

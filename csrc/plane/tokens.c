@@ -10,7 +10,9 @@
  * Nobody waits for the token thread longer than the deadline (tokens_wait_ns, and tokens_wait_64k_ns for every 64 KiB):
  * then the request goes on without its chain, counted. The timer wheel turns in steps of 16 ms, which is too coarse for
  * that, so parked requests hang in a list of their own that is looked at in every turn; it is as short as a few
- * milliseconds are. */
+ * milliseconds are.
+ *
+ * A prompt that was read before does not wait at all: what came of it is remembered by the bytes that ask for it. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <string.h>
@@ -18,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gdp/prompt.h"
 #include "inner.h"
 
 struct gdp_job {
@@ -28,6 +31,7 @@ struct gdp_job {
     bool exact;
     uint8_t endpoint, model_len;
     char model[40];
+    uint64_t key; /* of the prompt; 0: none */
     uint64_t *chain;
     uint32_t n_chain, prompt_tokens, block_tokens, body_len;
     char body[];
@@ -75,17 +79,14 @@ static void ring(gdp_plane *p) {
     if (atomic_load(&p->jobs_sleepers)) syscall(SYS_futex, &p->jobs_bell, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static gdp_job *job_new(gdp_loop *l, gdp_exchange *x) {
+static gdp_job *job_new(gdp_loop *l, gdp_exchange *x, uint64_t key) {
     gdp_plane *p = l->plane;
     if (atomic_load_explicit(&p->jobs_out, memory_order_relaxed) >= l->set->tokens_jobs) return NULL;
     int64_t buffered = atomic_load_explicit(&p->buffered, memory_order_relaxed);
     if (buffered + (int64_t)x->body.len > (int64_t)l->set->buffered_bytes) return NULL;
-    gdp_job *j = gdp_alloc(sizeof *j + x->body.len);
+    gdp_job *j = gdp_resize(NULL, sizeof *j + x->body.len);
     if (!j) return NULL;
-    j->loop = l;
-    j->x = x;
-    j->endpoint = x->endpoint;
-    j->model_len = x->model_len;
+    *j = (gdp_job){.loop = l, .x = x, .key = key, .endpoint = x->endpoint, .model_len = x->model_len};
     memcpy(j->model, x->model_name, sizeof j->model);
     j->body_len = x->body.len;
     memcpy(j->body, x->body.data, x->body.len);
@@ -94,11 +95,28 @@ static gdp_job *job_new(gdp_loop *l, gdp_exchange *x) {
     return j;
 }
 
+/* Names what the body asks for, and whether that is known: then the exchange has its tokens. */
+static bool recall(gdp_loop *l, gdp_exchange *x, const model *m, uint64_t *key) {
+    gdp_recalled known;
+    *key = 0;
+    if (!m->recall_seed || !atomic_load_explicit(&l->plane->recall_bytes, memory_order_relaxed)) return false;
+    *key = gdp_prompt_key(x->body.data, x->body.len, m->recall_seed + x->endpoint);
+    if (!*key || !gdp_recall_find(l->plane->recall, *key, &known)) return false;
+    COUNT(l, tokens_recalled, 1);
+    x->chain = known.chain;
+    x->n_chain = known.n;
+    x->prompt_tokens = known.prompt_tokens;
+    x->block_tokens = known.block_tokens;
+    return true;
+}
+
 bool tokens_park(gdp_loop *l, gdp_exchange *x) {
     const model *m = exchange_model(l, x);
     bool asks = x->endpoint <= GDP_E_MESSAGES && x->policy == GDP_KV;
     if (!asks || x->multipart || !x->body.len || !m || !m->exact) return false;
-    gdp_job *j = job_new(l, x);
+    uint64_t key;
+    if (recall(l, x, m, &key)) return false;
+    gdp_job *j = job_new(l, x, key);
     if (!j) {
         COUNT(l, tokens_skipped, 1);
         return false;
@@ -207,14 +225,15 @@ gdp_job_view gdp_job_look(const gdp_job *j) {
 
 void gdp_plane_give_job(gdp_plane *p, gdp_job *j, const uint64_t *chain, uint32_t n, uint32_t prompt_tokens,
                         uint32_t block_tokens) {
-    (void)p;
-    if (chain && !atomic_load_explicit(&j->gone, memory_order_relaxed)) {
-        j->chain = gdp_alloc((n + 1) * sizeof *chain);
-        j->exact = j->chain != NULL;
-        if (j->exact && n) memcpy(j->chain, chain, n * sizeof *chain);
+    if (chain) j->chain = gdp_resize(NULL, (n + 1) * sizeof *chain);
+    if (j->chain) {
+        if (n) memcpy(j->chain, chain, n * sizeof *chain);
         j->n_chain = n;
         j->prompt_tokens = prompt_tokens;
         j->block_tokens = block_tokens;
+        j->exact = true;
+        const gdp_recalled told = {j->chain, n, prompt_tokens, block_tokens};
+        if (j->key) gdp_recall_put(p->recall, j->key, &told, atomic_load(&p->recall_bytes));
     }
     gdp_loop *l = j->loop; /* j is not ours any more once it is pushed */
     push(&l->answered, j);

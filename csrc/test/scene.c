@@ -65,7 +65,7 @@ bool scene_publish(scene *s) {
     for (unsigned i = 0; i < s->n_models; i++) {
         const char name = (char)('m' + i);
         if (gdp_table_model(t, i, &name, 1, all, s->n_workers, STR("{}")) < 0 ||
-            (s->exact && gdp_table_model_exact(t, i) < 0)) {
+            (s->exact && gdp_table_model_exact(t, i, s->recall_seed) < 0)) {
             gdp_table_free(t);
             return false;
         }

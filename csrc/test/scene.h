@@ -39,6 +39,7 @@ struct scene {
     uint16_t port;
     unsigned n_workers, n_models;
     bool exact; /* its models' prompts are turned into tokens: the test takes the jobs */
+    uint64_t recall_seed;
     bool indexed; /* the plane asks and tells an index; its workers tell it through scene->indexer */
     gdp_indexer *indexer;
     struct {

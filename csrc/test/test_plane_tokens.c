@@ -183,8 +183,59 @@ static void requests_at_the_end_are_freed(void) {
     scene_close(&s);
 }
 
+/* A request that goes through, and whether somebody was asked for its tokens. */
+static bool asked_for(scene *s, const char *body) {
+    char text[256];
+    int n = snprintf(text, sizeof text, "POST /v1/chat/completions HTTP/1.1\r\nhost: f\r\ncontent-length: %zu\r\n\r\n%s",
+                     strlen(body), body);
+    peer c = scene_ask(s, text, (size_t)n), w = {0};
+    gdp_job *j = NULL;
+    for (int i = 0; i < 200 && !j && !scene_has_worker(s, 0, &w); i++) {
+        scene_turn(s);
+        j = gdp_plane_take_job(s->plane, 0);
+    }
+    const uint64_t chain[3] = {11, 22, 33};
+    if (j) {
+        gdp_plane_give_job(s->plane, j, chain, 3, 50, 16);
+        w = scene_worker(s, 0);
+    }
+    scene_hear(s, &w, "messages");
+    const gdp_exchange *x = scene_loop(s)->conns->x;
+    CHECK(x && x->n_chain == 3 && x->prompt_tokens == 50 && x->block_tokens == 16 && !memcmp(x->chain, chain, sizeof chain));
+    scene_say(s, &w, OK_JSON);
+    scene_hear(s, &c, "done");
+    peer_end(&c);
+    peer_end(&w);
+    scene_turns(s, 5);
+    return j != NULL;
+}
+
+static void a_prompt_that_was_read_before_does_not_wait(void) {
+    gdp_case(__func__);
+    scene s = {0};
+    scene_defaults(&s);
+    s.recall_seed = 9;
+    s.set.recall_bytes = 1 << 20;
+    open_exact(&s);
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"seed\":1}"));
+    CHECK(!asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"seed\":2,\"stream\":false}"));
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[2],\"seed\":1}"));
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"suffix\":\"x\"}"));
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"suffix\":\"x\"}"));
+    CHECK(scene_counters(&s).tokens_recalled == 1 && scene_counters(&s).tokens_exact == 4);
+    s.recall_seed = 10; /* another tokenizer */
+    CHECK(scene_publish(&s));
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"seed\":1}"));
+    s.recall_seed = 0; /* its template tells the time */
+    CHECK(scene_publish(&s));
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"seed\":1}"));
+    CHECK(asked_for(&s, "{\"model\":\"m\",\"messages\":[1],\"seed\":1}"));
+    scene_close(&s);
+}
+
 void gdp_test_plane_tokens(void)
 {
+    a_prompt_that_was_read_before_does_not_wait();
     a_request_waits_for_its_tokens();
     a_prompt_that_cannot_be_tokenized_goes_on();
     nobody_waits_longer_than_the_deadline();

@@ -12,7 +12,7 @@ A worker that leaves is looked at each REAP_S while there is one; an idle fronte
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -46,7 +46,7 @@ class DataPlane:
         self.registry = registry
         self.settings = settings
         self.published: Table | None = None
-        self.exact: Callable[[], Collection[str]] = frozenset  # models whose requests wait for their tokens
+        self.exact: Callable[[], Mapping[str, int]] = dict  # see Registry.table
         self._version = msgspec.json.encode({"version": __version__})
         self._listeners: list[Callable[[], None]] = []
         self._soon: asyncio.TimerHandle | None = None
@@ -151,6 +151,7 @@ def table_settings(settings: Settings) -> dict[str, Any]:
         "tokens_wait_s": s.tokens.wait_s,
         "tokens_wait_64k_s": s.tokens.wait_64k_s,
         "tokens_jobs": s.tokens.jobs,
+        "recall_bytes": s.tokens.recall_bytes,
         **msgspec.structs.asdict(s.limits),
         "attempts": s.retry.attempts,
         "budget_ratio": s.retry.budget_ratio,

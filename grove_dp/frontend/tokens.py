@@ -18,6 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from secrets import randbits
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ from grove_dp.errors import GroveError
 from grove_dp.frontend.asking import Asker, NoAnswer
 from grove_dp.native.kv import ChainKey
 from grove_dp.native.plane import Job, Plane
+from grove_dp.routing.kvsources import left_out
 from grove_dp.routing.models import ModelScope, base_of, folder_of, scope_of
 from grove_dp.routing.workers import Registry, Worker
 from grove_dp.settings import Settings
@@ -53,6 +55,8 @@ class Desk(NamedTuple):
     reader: PromptReader
     scope: ModelScope
     block_size: int
+    without: frozenset[str]  # features that its reader refuses
+    recall_seed: int  # what came of a prompt holds as long as this does; 0: not at all
 
 
 class TokenThread:
@@ -134,11 +138,15 @@ class Tokenizers:
         """The registry changed."""
         self._news.set()
 
-    def exact(self) -> frozenset[str]:
-        """Served names whose requests wait for their tokens."""
-        return frozenset(
-            name for names in self._names() for name in names if _cut(name) in self._thread.desks
-        )
+    def exact(self) -> dict[str, int]:
+        """Served names whose requests wait for their tokens, each with its desk's recall_seed."""
+        desks = self._thread.desks
+        return {
+            name: desk.recall_seed
+            for names in self._names()
+            for name in names
+            if (desk := desks.get(_cut(name))) is not None
+        }
 
     async def run(self) -> None:
         """Look whenever the registry changed, until cancelled."""
@@ -185,6 +193,7 @@ class Tokenizers:
             model.template, model.tokenizer, self._chain, model=base, block_size=16, memo_bytes=0
         )
         found = await asyncio.to_thread(verdict, reader, asked, answers)
+        found = found._replace(without=found.without | left_out(await self._release(worker)))
         self._verdicts[worker] = folder, found
         level = logging.INFO if found.exact else logging.WARNING
         facts = {
@@ -202,6 +211,13 @@ class Tokenizers:
             return msgspec.json.decode(body, type=_Tokens).tokens
         except (NoAnswer, msgspec.DecodeError):
             return None
+
+    async def _release(self, worker: Worker) -> str:
+        try:
+            body = await self._asker.get(worker, "/version", PROBE_S)
+            return msgspec.json.decode(body, type=_Release).version
+        except (NoAnswer, msgspec.DecodeError):
+            return ""
 
     def _folder(self, worker: Worker) -> str | None:
         """Where its model's tokenizer is: as the settings say, or where the worker has it, if we see that."""
@@ -233,19 +249,22 @@ class Tokenizers:
                 judged.setdefault(scope, []).append((worker, folder, found))
         for name, scope in named.items():
             told = judged[scope]
-            if any(not found.exact for _, _, found in told):
+            if any(not found.exact or (scope.lora and "lora" in found.without) for _, _, found in told):
                 continue
             worker, folder, _ = told[0]
             assert worker.block_size is not None
             reader = self._reader(folder, scope.base, worker.block_size)
             if reader is not None:
-                reader.without = frozenset().union(*(found.without for _, _, found in told))
-                yield name, self._kept(name, Desk(reader, scope, worker.block_size))
+                reader.without = frozenset().union(*(found.without for _, _, found in told)) - {"lora"}
+                yield name, self._desk(name, reader, scope, worker.block_size)
 
-    def _kept(self, name: str, desk: Desk) -> Desk:
-        """The desk that stands there already, if it is this one."""
+    def _desk(self, name: str, reader: PromptReader, scope: ModelScope, block_size: int) -> Desk:
+        """The desk that stands there already, if it is the same."""
+        desk = Desk(reader, scope, block_size, reader.without, 0)
         there = self._thread.desks.get(name)
-        return there if there == desk else desk
+        if there is not None and there._replace(recall_seed=0) == desk:
+            return there
+        return desk._replace(recall_seed=randbits(64) | 1 if reader.timeless else 0)
 
     def _reader(self, folder: str, base: str, block_size: int) -> PromptReader | None:
         model = self._models.get(folder)
@@ -264,6 +283,10 @@ class Tokenizers:
 
 class _Tokens(msgspec.Struct):
     tokens: list[int]
+
+
+class _Release(msgspec.Struct):
+    version: str
 
 
 def _cut(name: str) -> str:

@@ -17,6 +17,7 @@ _RATIOS: Final = ("0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8",
 
 _STEPS: Final = {
     "exact": "tokens_exact",
+    "recalled": "tokens_recalled",
     "declined": "tokens_declined",
     "late": "tokens_late",
     "skipped": "tokens_skipped",

@@ -97,6 +97,7 @@ cdef extern from "gdp/plane.h" nogil:
         uint64_t tokens_wait_ns, tokens_wait_64k_ns
         uint64_t body_bytes, buffered_bytes
         uint32_t head_bytes, headers, connections, queue_length, attempts, tokens_jobs
+        uint64_t recall_bytes
         double budget_ratio, budget_burst, budget_per_s
         gdp_circuit_rule circuit
         uint8_t policy
@@ -116,7 +117,7 @@ cdef extern from "gdp/plane.h" nogil:
         uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing
         uint64_t prompt_tokens, cached_tokens, output_tokens
         uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued
-        uint64_t records_lost, tokens_exact, tokens_declined, tokens_late, tokens_skipped
+        uint64_t records_lost, tokens_exact, tokens_recalled, tokens_declined, tokens_late, tokens_skipped
         uint64_t placed_by[3]
         uint64_t demoted
         uint64_t connections, exchanges, waiting, buffered_bytes, upstreams
@@ -151,7 +152,7 @@ cdef extern from "gdp/plane.h" nogil:
     int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w)
     int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t n, const uint32_t *workers,
                         uint32_t count, const char *body, size_t body_len)
-    int gdp_table_model_exact(gdp_table *t, uint32_t i)
+    int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed)
     int gdp_table_list(gdp_table *t, const char *body, size_t n)
     int gdp_table_version(gdp_table *t, const char *body, size_t n)
     void gdp_table_free(gdp_table *t)

@@ -29,6 +29,7 @@ class ModelRow(NamedTuple):
     workers: Sequence[int]  # indices into the rows of this table
     body: bytes  # its JSON object, for GET /v1/models/NAME
     exact: bool = False  # somebody takes jobs for it; its requests wait for their token ids
+    recall_seed: int = 0  # stands for all that makes tokens of a body; 0: no prompt is remembered
 
 class Book(NamedTuple):
     """One worker's book. Counts since the slot was taken."""

@@ -27,7 +27,7 @@ CLASSES = GDP_CLASSES
 WorkerRow = namedtuple(
     "WorkerRow", "slot id authority ip port state max_inflight class_of rank heals", defaults=(0, -1, False)
 )
-ModelRow = namedtuple("ModelRow", "name workers body exact", defaults=(False,))
+ModelRow = namedtuple("ModelRow", "name workers body exact recall_seed", defaults=(False, 0))
 Book = namedtuple(
     "Book",
     "inflight failures circuit probing open_for_s placed ok failed ejected "
@@ -46,7 +46,7 @@ _LATE = ("full_s", "ttft_slo_s", "itl_slo_s", "hold", "demote_s", "guard_s", "gu
 _OTHERS = frozenset(
     "body_bytes buffered_bytes head_bytes headers connections queue_length attempts failures budget_ratio "
     "budget_burst budget_per_s policy session_header half_close_allow expose_headers inject_usage"
-    " records tokens_jobs policy_header late late_on predict_s predict_text_s"
+    " records tokens_jobs recall_bytes policy_header late late_on predict_s predict_text_s"
     " class_header classes".split()
 )
 SETTINGS_KEYS = _TIMES | _OTHERS
@@ -76,7 +76,7 @@ cdef int _read_settings(settings, gdp_settings *s) except -1:
     s.queue_wait_ns, s.no_worker_ns = _ns(settings, "queue_wait_s"), _ns(settings, "no_worker_s")
     s.tokens_wait_ns = _ns(settings, "tokens_wait_s")
     s.tokens_wait_64k_ns = _ns(settings, "tokens_wait_64k_s")
-    s.tokens_jobs = settings["tokens_jobs"]
+    s.tokens_jobs, s.recall_bytes = settings["tokens_jobs"], settings["recall_bytes"]
     s.circuit.open_ns, s.circuit.max_open_ns = _ns(settings, "open_s"), _ns(settings, "max_open_s")
     s.circuit.failures_max = settings["failures"]
     s.body_bytes, s.buffered_bytes = settings["body_bytes"], settings["buffered_bytes"]
@@ -172,7 +172,7 @@ cdef int _add_model(gdp_table *t, uint32_t i, row) except -1:
     if result < 0:
         raise ValueError(f"model {row.name}: a worker index is outside the table")
     if row.exact:
-        gdp_table_model_exact(t, i)
+        gdp_table_model_exact(t, i, row.recall_seed)
     return 0
 
 
@@ -464,6 +464,7 @@ cdef dict _counters(gdp_counters *c):
         "queued": c.queued,
         "records_lost": c.records_lost,
         "tokens_exact": c.tokens_exact,
+        "tokens_recalled": c.tokens_recalled,
         "tokens_declined": c.tokens_declined,
         "tokens_late": c.tokens_late,
         "tokens_skipped": c.tokens_skipped,

@@ -20,6 +20,9 @@ cdef extern from "gdp/spans.h" nogil:
     size_t gdp_text_cuts(const char *, size_t, const char *, size_t, size_t, size_t, uint32_t *, size_t)
     uint64_t gdp_text_key(const void *, size_t, uint64_t)
 
+cdef extern from "gdp/prompt.h" nogil:
+    uint64_t gdp_prompt_key(const char *, size_t, uint64_t)
+
 cdef extern from "gdp/load.h" nogil:
     uint64_t gdp_hash(const void *, size_t, uint64_t)
 
@@ -37,6 +40,11 @@ def hash64(const unsigned char[::1] data, uint64_t seed=0):
 def key64(const unsigned char[::1] data, uint64_t seed):
     """64 bits that name *data* behind what *seed* names."""
     return gdp_text_key(&data[0] if data.shape[0] else NULL, data.shape[0], seed)
+
+
+def prompt_key(bytes data, uint64_t seed):
+    """64 bits that name the prompt which the body *data* asks for; 0: it has no name."""
+    return gdp_prompt_key(data, len(data), seed)
 
 
 def fields(bytes data):

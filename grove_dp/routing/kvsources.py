@@ -16,11 +16,28 @@ from msgspec import Struct
 
 from grove_dp.errors import WorkerFault
 
-__all__ = ["InvalidSources", "KvSource", "read_sources", "rewritten", "template_sources"]
+__all__ = ["InvalidSources", "KvSource", "left_out", "read_sources", "rewritten", "template_sources"]
 
 BUFFER_STEPS: Final = 10_000
 PORT_MAX: Final = 65_535
 _TCP = re.compile(r"tcp://(?P<host>\[[^\]]*\]|[^:/\[\]]*|::):(?P<port>\d{1,5})")
+
+
+# What the events of older releases do not tell of a block: (first release that does, what).
+_TOLD_SINCE: Final = (((0, 14), "lora"), ((0, 18), "cache_salt"))
+
+
+def left_out(release: str) -> frozenset[str]:
+    """What the events of a vLLM *release* leave out of a block's name: "lora", "cache_salt".
+
+    Blocks that differ in that look the same there. A release that is no number ("dev") tells all."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None or (number := (int(found[1]), int(found[2]))) == (
+        0,
+        1,
+    ):  # 0.1.dev: built from a checkout
+        return frozenset()
+    return frozenset(what for since, what in _TOLD_SINCE if number < since)
 
 
 class InvalidSources(WorkerFault):

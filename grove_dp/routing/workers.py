@@ -19,7 +19,7 @@ A model is known while any registered worker has had it: when all of its workers
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -281,9 +281,10 @@ class Registry:
 
     # ------------------------------------------------------------ what is published
 
-    def table(self, max_inflight: int, exact: Collection[str] = ()) -> Table:
+    def table(self, max_inflight: int, exact: Mapping[str, int] | None = None) -> Table:
         """Rows for the plane; *max_inflight* is the cap of workers that bring none, *exact* names the models
-        whose requests wait for their tokens."""
+        whose requests wait for their tokens, with what their prompts are remembered by (ModelRow)."""
+        waited = exact or {}
         placed = [worker for worker in self if worker.address is not None]
         index = {worker.slot: i for i, worker in enumerate(placed)}
         bodies: dict[str, bytes] = {}
@@ -298,7 +299,10 @@ class Registry:
         names = sorted(bodies, key=self._first_seen.__getitem__)
         return Table(
             workers=[_row(worker, max_inflight, self._class_of(worker)) for worker in placed],
-            models=[ModelRow(name, serving[name], bodies[name], name in exact) for name in names],
+            models=[
+                ModelRow(name, serving[name], bodies[name], name in waited, waited.get(name, 0))
+                for name in names
+            ],
             models_body=_models_body([bodies[name] for name in names]),
             ready=sum(worker.state == "ready" and bool(worker.models) for worker in placed),
         )

@@ -6,11 +6,11 @@ of blocks, and the tokens that do not fill a block yet. Conversations that begin
 the messages were that made the text.
 
     scope -- system prompt -- user 1 -- assistant 1, user 2 -- assistant 2, user 3
-                 \\-- user 1'    \\-- [behind the last cut]  a whole prompt: no children
+                 \\-- user 1'
 
 Texts are not kept. A node's key is 64 bits that chain over the turns, seeded by a secret of this memo: a
 conversation of 128 KiB is 16 KiB of names, and two texts share a key with the chance that two blocks of the
-index share a name. A whole prompt is found by the bytes of its request as well, before anything is parsed.
+index share a name. Whole prompts are remembered by the core, by their requests' bytes (gdp/recall.h).
 
 Bytes are bounded: the least recently used leaf goes first. A look-up touches a node and all above it, the
 node first, so that no node is ever older than its parent.

@@ -23,30 +23,11 @@ from grove_dp.tokens.unsupported import Unsupported
 
 __all__ = ["Body", "as_type", "completion_prompt"]
 
-# Fields that a prompt is made of, in the order in which they enter the memo's key.
-_PROMPT_FIELDS = (
-    b"add_generation_prompt",
-    b"add_special_tokens",
-    b"chat_template_kwargs",
-    b"continue_final_message",
-    b"documents",
-    b"input",
-    b"instructions",
-    b"messages",
-    b"output_config",
-    b"prompt",
-    b"reasoning",
-    b"reasoning_effort",
-    b"system",
-    b"thinking",
-    b"tool_choice",
-    b"tools",
-)
 # Fields that change the prompt in ways that only the worker knows.
 _REFUSED = frozenset(
     (b"chat_template", b"mm_processor_kwargs", b"prompt_embeds", b"suffix", b"truncate_prompt_tokens")
 )
-# Corners of requests in which workers differ (probe.py): a field, and what stands in it where it is used.
+# Corners of requests in which workers differ: a field, and what stands in it where it is used.
 _FEATURES = {
     "tools": (b"tools", b""),
     "tool_calls": (b"messages", b'"tool_'),  # tool_calls, tool_use, tool_result
@@ -55,8 +36,10 @@ _FEATURES = {
     "no_generation_prompt": (b"add_generation_prompt", b"false"),
     "continued": (b"continue_final_message", b"true"),
     "developer": (b"messages", b'"developer"'),
+    "cache_salt": (b"cache_salt", b""),  # told by no event of older workers (kvsources.left_out)
 }
 _SALT_MAX = 1024
+_PARSED_WHOLE = 16 << 10  # bytes of messages: parsing them takes as long as finding out which are known
 
 _TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 _T = TypeVar("_T")
@@ -129,22 +112,11 @@ class Body:
                 raise Unsupported("BodyShape", "messages is no list, or too long")
         return self._turns
 
-    def key(self, seed: int) -> int:
-        """64 bits that name the prompt as it was sent. For requests that are not refused otherwise."""
-        view, key = memoryview(self.raw), seed
-        for name in _PROMPT_FIELDS:
-            if (place := self._fields.get(name)) is None:
-                continue
-            key = spans.key64(name, key)
-            if name == b"messages":
-                _, keys = self.turns()
-                key = spans.key64(b"".join(n.to_bytes(8, "little") for n in keys[-1:]), key)
-            else:
-                key = spans.key64(view[place[0] : place[1]], key)
-        return key
-
     def messages(self, parsed: ParsedMessages) -> list[Any]:
         """The messages, some of which may be known; not to be changed."""
+        start, end = self._fields.get(b"messages", (0, 0))
+        if end - start <= _PARSED_WHOLE and self._turns is None:
+            return as_type(self.value(b"messages"), list)
         try:
             return parsed.of(self.raw, *self.turns())
         except (msgspec.DecodeError, RecursionError) as error:

@@ -77,11 +77,11 @@ async def _live(frontend: Frontend) -> None:
 
 
 async def _chat(
-    frontend: Frontend, messages: list[dict[str, str]], **more: Any
+    frontend: Frontend, messages: list[dict[str, str]], header: str = "X-Nothing: 1", **more: Any
 ) -> tuple[Answer, dict[str, Any]]:
     body = json.dumps({"model": "tiny-llama", "messages": messages, "max_tokens": 8} | more).encode()
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Grove-Expose: 1\r\n"
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Grove-Expose: 1\r\n{header}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     answer = await frontend.ask(head.encode() + body)
@@ -116,6 +116,41 @@ async def test_a_conversation_goes_back_to_the_worker_that_holds_it() -> None:
             places.append(workers)
         assert all(len(workers) == 1 for workers in places), places
         assert len(set.union(*places)) > 1, "six conversations spread over workers"
+
+
+async def _answered(frontend: Frontend) -> Counter[str]:
+    """How the token step ended, so far."""
+    mark = 'grove_dp_token_steps_total{outcome="'
+    told = await _figures(frontend)
+    return Counter({k.removeprefix(mark)[:-2]: int(v) for k, v in told.items() if k.startswith(mark)})
+
+
+async def test_a_prompt_that_comes_again_is_placed_by_its_tokens_without_being_read_again() -> None:
+    messages = _conversation(random.Random(3))
+    async with fleet(2) as (frontend, _):
+        await _live(frontend)
+        await _exact(frontend)
+        first, _ = await _chat(frontend, messages, seed=1)
+        before = await _answered(frontend)
+        for seed in range(2, 6):
+            answer, said = await _chat(frontend, messages, seed=seed, temperature=0.5)
+            assert answer.header("x-grove-worker") == first.header("x-grove-worker")
+            found = said["usage"]["prompt_tokens_details"]["cached_tokens"]
+            assert int(answer.header("x-grove-cached-tokens")) == found > 100
+        await _chat(frontend, messages, cache_salt="other")
+        await _chat(frontend, messages, chat_template_kwargs={"x": 1})
+        assert await _answered(frontend) - before == {"recalled": 4, "exact": 2}
+
+
+async def test_a_salt_that_a_worker_does_not_tell_of_is_placed_by_text() -> None:
+    messages = _conversation(random.Random(4))
+    old = EventSettings(endpoint="tcp://127.0.0.1:0", replay_endpoint="tcp://127.0.0.1:0", format="0.16.0")
+    async with fleet(1, sim={"kv_events": old}) as (frontend, _):
+        await _exact(frontend)
+        before = await _answered(frontend)
+        await _chat(frontend, messages, cache_salt="mine")
+        await _chat(frontend, messages)
+        assert await _answered(frontend) - before == {"declined": 1, "exact": 1}
 
 
 async def test_what_is_predicted_is_what_the_worker_finds_with_evictions_a_restart_and_a_gap() -> None:
@@ -256,6 +291,11 @@ async def test_data_parallel_ranks_are_workers_of_their_own(tmp_path: Any) -> No
                 assert again.header("x-grove-worker") == first.header("x-grove-worker")
                 assert said["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
                 seen.add(again.header("x-grove-worker"))
+                for rank in (0, 1, 7):  # which rank it is was chosen by the cache, whatever a client says
+                    header = f"X-Data-Parallel-Rank: {rank}"
+                    other, said = await _chat(frontend, messages, header=header)
+                    assert other.header("x-grove-worker") == first.header("x-grove-worker")
+                    assert said["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
             assert seen == {name, f"{name}~1"}
 
 

@@ -30,6 +30,19 @@ def test_parts_are_found_where_the_twin_finds_them(data):
     assert spans.items(data, 0, len(data), 7) == plain.items(data, 0, len(data), 7)
 
 
+_BODIES = [
+    b'{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[],"seed":1,"cache_salt":"s"}',
+    b'{"prompt":"x","add_special_tokens":false,"suffix":"y"}',
+    b'{"input":[1],"instructions":"i","reasoning":{"effort":"low"},"x\\u0061":2}',
+]
+
+
+@given(mutated(_BODIES), st.integers(0, 2**64 - 1))
+@settings(max_examples=500, deadline=None)
+def test_a_prompt_has_the_name_that_the_twin_gives_it(data, seed):
+    assert spans.prompt_key(data, seed) == plain.prompt_key(data, seed)
+
+
 @given(st.binary(max_size=200), st.integers(0, 2**64 - 1))
 def test_bytes_have_the_key_that_the_twin_gives_them(data, seed):
     assert spans.key64(data, seed) == plain.key64(data, seed)

@@ -7,6 +7,7 @@ import pytest
 from grove_dp.routing.kvsources import (
     InvalidSources,
     KvSource,
+    left_out,
     read_sources,
     rewritten,
     template_sources,
@@ -83,3 +84,20 @@ def test_a_template_counts_ports_by_rank():
     assert template_sources("tcp://*:5557", "", 1, "h") == (KvSource(0, "tcp://h:5557"),)
     with pytest.raises(InvalidSources, match=r"tcp://\*:65536"):
         template_sources("tcp://*:65535", "", 2, "h")
+
+
+@pytest.mark.parametrize(
+    ("release", "missing"),
+    [
+        ("0.9.2", {"lora", "cache_salt"}),
+        ("0.13.0rc1", {"lora", "cache_salt"}),
+        ("0.14.0", {"cache_salt"}),
+        ("0.17.1", {"cache_salt"}),
+        ("0.18.0", set()),
+        ("1.0", set()),
+        ("0.1.dev1+g0e6b6cf", set()),
+        ("", set()),
+    ],
+)
+def test_older_releases_leave_out_what_blocks_differ_in(release, missing):
+    assert left_out(release) == missing

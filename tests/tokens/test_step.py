@@ -9,10 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grove_dp.tokens.blocks import Scope
-from grove_dp.tokens.load import load_model
 from grove_dp.tokens.step import PromptReader
 from grove_dp.tokens.unsupported import Unsupported
-from tests.tokens.conftest import FIXTURES
 from tests.tokens.plain_chain import PlainChain
 
 PIECES = [
@@ -114,15 +112,6 @@ def test_only_the_new_turns_of_a_known_conversation_are_encoded(reader_of, monke
     assert "lorem" in "".join(encoded)
 
 
-def test_a_request_that_comes_again_is_not_even_rendered(reader_of, monkeypatch):
-    reader = reader_of()
-    first = reader.read("chat", chat(LONG))
-    monkeypatch.setattr(reader._template, "render", None)
-    again = reader.read("chat", chat(LONG, temperature=0.3, stream=True))
-    assert again.tokens == first.tokens
-    assert np.array_equal(again.chain, first.chain)
-
-
 def test_the_same_tools_mean_what_each_endpoint_makes_of_them(reader_of):
     reader = reader_of()
     named = {"type": "function", "function": {"name": "f"}, "name": "f", "input_schema": {}}
@@ -167,15 +156,6 @@ def test_a_list_of_prompts_is_known_by_its_first(reader_of):
         assert (found.tokens, len(found.chain)) == (100, 6)
     one, several = (json.dumps({"prompt": p}).encode() for p in ("a b c", ["a b c", "d"]))
     assert reader.read("completions", one).tokens == reader.read("completions", several).tokens
-
-
-def test_a_template_that_tells_the_time_is_rendered_every_time(models):
-    template = load_model(FIXTURES / "tokenizer").template
-    template.timeless = False
-    reader = PromptReader(template, models["plain"].tokenizer, PlainChain(), model="m", block_size=16)
-    reader.read("chat", chat(LONG))
-    template.render = lambda _messages, _options: "another day"
-    assert reader.read("chat", chat(LONG)).tokens < 10
 
 
 @pytest.mark.parametrize(

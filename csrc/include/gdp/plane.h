@@ -42,6 +42,7 @@ typedef struct {
     gdp_circuit_rule circuit;
     uint64_t tokens_wait_ns, tokens_wait_64k_ns; /* deadline of the token step, and more for each 64 KiB of body */
     uint32_t tokens_jobs;                        /* more at the token thread than this go on without */
+    uint64_t recall_bytes;                       /* of prompts whose tokens are remembered */
     uint8_t policy;
     bool half_close_allow, expose_headers, inject_usage, records;
     char session_header[64]; /* lower case */
@@ -60,7 +61,9 @@ gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_m
 int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w);
 int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, const uint32_t *workers, uint32_t n,
                     const char *body, size_t body_len);     /* body: JSON of this model for GET /v1/models/NAME */
-int gdp_table_model_exact(gdp_table *t, uint32_t i); /* somebody takes jobs for it: gdp_plane_take_job */
+/* Somebody takes jobs for it: gdp_plane_take_job. Prompts that were answered are answered again without a job as long as
+ * recall_seed stays: it stands for all that makes tokens of a body. 0: each is asked for. */
+int gdp_table_model_exact(gdp_table *t, uint32_t i, uint64_t recall_seed);
 int gdp_table_list(gdp_table *t, const char *body, size_t len); /* merged JSON for GET /v1/models */
 int gdp_table_version(gdp_table *t, const char *body, size_t len); /* JSON for GET /version */
 void gdp_table_free(gdp_table *t);                              /* only if it was not published */
@@ -138,7 +141,7 @@ typedef struct {
     uint64_t accepted, client_bytes_in, client_bytes_out, events, usage_missing;
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t retries, retries_denied, upstream_connects, upstream_reuses, upstream_stale, queued, records_lost;
-    uint64_t tokens_exact, tokens_declined, tokens_late, tokens_skipped; /* how the token step ended */
+    uint64_t tokens_exact, tokens_recalled, tokens_declined, tokens_late, tokens_skipped; /* how the token step ended */
     uint64_t placed_by[3]; /* gdp_basis: placements by what was known of the prompt */
     uint64_t demoted;      /* requests that could not meet their deadline any more, or made way for others */
     /* gauges */

@@ -4,7 +4,7 @@ import re
 import struct
 from collections.abc import Callable
 
-__all__ = ["cuts", "fields", "hash64", "items", "key64"]
+__all__ = ["cuts", "fields", "hash64", "items", "key64", "prompt_key"]
 
 _KEYS = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB)
 _MASK = 2**64 - 1
@@ -12,6 +12,16 @@ _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"')
 _WORD = re.compile(rb'[^,\]} \t\r\n":\[{]+')
 _BLANKS = re.compile(rb"[ \t\r\n]*")
 
+_PROMPT_FIELDS_MAX = 64
+_PROMPT = frozenset(
+    b"add_generation_prompt add_special_tokens cache_salt chat_template_kwargs continue_final_message"
+    b" documents input instructions messages output_config prompt reasoning reasoning_effort system thinking"
+    b" tool_choice tools".split()
+)
+_REFUSED = frozenset(
+    b"chat_template kv_transfer_params mm_processor_kwargs prompt_embeds suffix"
+    b" truncate_prompt_tokens".split()
+)
 _FIELDS_MAX, _ITEMS_MAX, _CUTS_MAX = 256, 65536, 4096
 
 
@@ -40,6 +50,22 @@ def key64(data: bytes, seed: int) -> int:
     return _fold(a ^ secret[2], b ^ secret[3])
 
 
+def prompt_key(data: bytes, seed: int) -> int:
+    """Fields that say what the prompt is, each behind its name; 0 where one says it by other means."""
+    found = _fields(data)
+    if (
+        not found
+        or len(found) > _PROMPT_FIELDS_MAX
+        or any(name in _REFUSED or b"\\" in name for name, _ in found)
+    ):
+        return 0
+    key = seed
+    for name, (start, end) in found:
+        if name in _PROMPT:
+            key = key64(data[start:end], key64(name, key))
+    return key
+
+
 def _fold(a: int, b: int) -> int:
     product = a * b
     return (product ^ product >> 64) & _MASK
@@ -47,6 +73,11 @@ def _fold(a: int, b: int) -> int:
 
 def fields(data: bytes) -> dict[bytes, tuple[int, int]] | None:
     """{key: (start, end) of its value}, or None."""
+    found = _fields(data)
+    return None if found is None or len(found) > _FIELDS_MAX else dict(found)
+
+
+def _fields(data: bytes) -> list[tuple[bytes, tuple[int, int]]] | None:
     found: list[tuple[bytes, tuple[int, int]]] = []
 
     def field(at: int) -> int:
@@ -58,7 +89,7 @@ def fields(data: bytes) -> dict[bytes, tuple[int, int]] | None:
         found.append((key[0][1:-1], (start, end)))
         return end
 
-    return dict(found) if _split(data, b"{}", field) and len(found) <= _FIELDS_MAX else None
+    return found if _split(data, b"{}", field) else None
 
 
 def items(data: bytes, start: int, end: int, key: int) -> tuple[list[tuple[int, int]], list[int]] | None:

@@ -1,0 +1,169 @@
+"""Where the cluster is found, what is sent to it, and what becomes of its answers."""
+
+import asyncio
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+import yaml
+from aiohttp import web
+
+from grove_dp.kube import access
+from grove_dp.kube.access import connect
+from grove_dp.kube.errors import ApiError, ApiUnreachable, NoCluster
+
+THINGS = "/api/v1/namespaces/web/things"
+
+
+class Server:
+    """Plain HTTP on loopback that answers every request alike."""
+
+    def __init__(self):
+        self.seen = []
+        self.status, self.body = 200, b"{}"
+        self.wait = None
+
+    async def answer(self, request):
+        body = await request.read()
+        peer = request.get_extra_info("peername")
+        self.seen.append((request.method, request.path_qs, dict(request.headers), body, peer))
+        if self.wait is not None:
+            await self.wait.wait()
+        return web.Response(status=self.status, body=self.body, content_type="application/json")
+
+
+@pytest.fixture
+async def server():
+    made = Server()
+    runner = web.ServerRunner(web.Server(made.answer), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+def kubeconfig(path, url, token="secret"):
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": token}}, {"name": "other", "user": {"token": "another"}}],
+        "contexts": [
+            {"name": "x", "context": {"cluster": "c", "user": "u"}},
+            {"name": "y", "context": {"cluster": "c", "user": "other"}},
+        ],
+        "current-context": "x",
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+async def api(server, tmp_path):
+    async with await connect(kubeconfig(tmp_path / "config", server.url)) as made:
+        yield made
+
+
+async def test_an_object_is_read_into_the_fields_that_are_wanted(api, server):
+    class Thing(msgspec.Struct):
+        kind: str
+
+    server.body = b'{"kind": "Thing", "spec": {"more": 1}}'
+    assert await api.get(f"{THINGS}/a", into=Thing) == Thing("Thing")
+    assert await api.get(f"{THINGS}/a", query={"labelSelector": "a=b,c"}) == {
+        "kind": "Thing",
+        "spec": {"more": 1},
+    }
+    method, path, headers, *_ = server.seen[1]
+    assert (method, urlsplit(path).path) == ("GET", f"{THINGS}/a")
+    assert parse_qs(urlsplit(path).query) == {"labelSelector": ["a=b,c"]}
+    assert headers["Authorization"] == "Bearer secret"
+    assert (headers["User-Agent"], headers["Accept"]) == ("grove-dp", "application/json")
+
+
+async def test_writes_say_what_kind_of_patch_they_are(api, server):
+    await api.create(THINGS, {"a": 1})
+    await api.merge(f"{THINGS}/a", {"b": None})
+    await api.apply(f"{THINGS}/a", {"c": 3}, "me")
+    await api.apply(f"{THINGS}/a", {"c": 3}, "me", force=True)
+    await api.delete(f"{THINGS}/a")
+    sent = [(method, path, headers["Content-Type"], body) for method, path, headers, body, _ in server.seen]
+    apply = "application/apply-patch+yaml"
+    assert [
+        (method, path, kind, json.loads(body) if body else None) for method, path, kind, body in sent
+    ] == [
+        ("POST", THINGS, "application/json", {"a": 1}),
+        ("PATCH", f"{THINGS}/a", "application/merge-patch+json", {"b": None}),
+        ("PATCH", f"{THINGS}/a?fieldManager=me&force=false", apply, {"c": 3}),
+        ("PATCH", f"{THINGS}/a?fieldManager=me&force=true", apply, {"c": 3}),
+        ("DELETE", f"{THINGS}/a", "application/json", None),
+    ]
+
+
+async def test_a_refusal_says_what_the_api_server_said(api, server):
+    server.status = 409
+    server.body = b'{"kind": "Status", "reason": "Conflict", "message": "it has moved", "code": 409}'
+    with pytest.raises(ApiError) as refused:
+        await api.merge(f"{THINGS}/a", {})
+    assert (refused.value.code, refused.value.why) == (409, "Conflict")
+    assert str(refused.value) == f"PATCH {THINGS}/a: 409 Conflict: it has moved"
+
+
+async def test_a_refusal_of_something_between_is_told_too(api, server):
+    server.status, server.body = 502, b"<html>\n<h1>Bad Gateway</h1>"
+    with pytest.raises(ApiError, match="502 Unknown: <html> <h1>Bad Gateway"):
+        await api.get(THINGS)
+
+
+async def test_nobody_there_is_unreachable(tmp_path):
+    async with await connect(kubeconfig(tmp_path / "config", "http://127.0.0.1:1")) as api:
+        with pytest.raises(ApiUnreachable, match="cannot be reached"):
+            await api.get(THINGS)
+
+
+async def test_no_answer_in_time_is_unreachable(api, server, monkeypatch):
+    monkeypatch.setattr(access, "TIMEOUT_S", 0.05)
+    server.wait = asyncio.Event()
+    with pytest.raises(ApiUnreachable, match="no answer"):
+        await api.get(THINGS)
+    server.wait.set()
+
+
+async def test_the_context_chooses_the_user(server, tmp_path):
+    async with await connect(kubeconfig(tmp_path / "config", server.url), "y") as api:
+        await api.get(THINGS)
+    assert server.seen[0][2]["Authorization"] == "Bearer another"
+
+
+async def test_the_environment_names_the_kubeconfig(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "config", server.url)))
+    async with await connect() as api:
+        assert api.host == server.url
+
+
+@pytest.mark.parametrize("in_pod", [False, True])
+async def test_no_cluster_says_what_was_looked_for(in_pod, tmp_path, monkeypatch):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if in_pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    with pytest.raises(NoCluster, match="this pod" if in_pod else "--kubeconfig"):
+        await connect()
+
+
+@pytest.mark.parametrize("text", ["{}", "apiVersion: v1\nkind: Config\n", "[1]"])
+async def test_a_kubeconfig_that_is_none_is_named(text, tmp_path):
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(NoCluster, match=str(path)):
+        await connect(path)
+
+
+async def test_calls_share_connections(api, server):
+    for _ in range(20):
+        await api.get(THINGS)
+    assert len({peer for *_, peer in server.seen}) == 1

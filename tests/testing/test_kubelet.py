@@ -1,0 +1,95 @@
+"""The fake kubelet: pods with a node run, and end as real ones do as far as the API tells."""
+
+import itertools
+
+import pytest
+
+from grove_dp.testing.controlplane import ControlPlane, programs
+from grove_dp.testing.kubelet import FakeKubelet
+
+pytestmark = pytest.mark.controlplane
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def start(controlplane, kube_namespace):
+    """start(...) makes a pod on a node of its own, without the scheduler, and waits until it runs."""
+
+    def started(**metadata):
+        return run(controlplane, kube_namespace, **metadata)
+
+    return started
+
+
+def run(plane, namespace, **metadata):
+    (node,) = plane.add_nodes(1, f"kubelet-{next(NUMBERS)}")
+    spec = {"nodeName": node, "containers": [{"name": "main", "image": "none"}]}
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    plane.api.create(pods, {"metadata": {"name": "pod", **metadata}, "spec": spec})
+    return plane.api.until(f"{pods}/pod", lambda pod: pod["status"]["phase"] == "Running", 10, "it runs")
+
+
+def conditions(pod):
+    return {condition["type"]: condition["status"] for condition in pod["status"]["conditions"]}
+
+
+def test_a_running_pod_has_all_that_a_controller_looks_at(start):
+    status = start()["status"]
+    assert {condition["status"] for condition in status["conditions"]} == {"True"}
+    assert {condition["type"] for condition in status["conditions"]} >= {"Ready", "ContainersReady"}
+    assert status["podIPs"] == [{"ip": status["podIP"]}]
+    assert status["startTime"]
+    (container,) = status["containerStatuses"]
+    assert container["ready"]
+    assert "running" in container["state"]
+
+
+def test_two_pods_have_two_addresses(start, controlplane):
+    first = start()["status"]["podIP"]
+    second = run(controlplane, controlplane.namespace("kubelet-second"))["status"]["podIP"]
+    assert first != second
+
+
+def test_a_deleted_pod_goes_at_once_though_it_had_half_a_minute(start, controlplane, kube_namespace):
+    start()
+    path = f"/api/v1/namespaces/{kube_namespace}/pods"
+    controlplane.api.delete(f"{path}/pod")
+    controlplane.api.until(path, lambda pods: not pods["items"], 5, "it is gone")
+
+
+def test_a_pod_with_a_finalizer_stays_until_it_is_taken_off(start, controlplane, kube_namespace):
+    start(finalizers=["gdp.test/held"])
+    path = f"/api/v1/namespaces/{kube_namespace}/pods"
+    controlplane.api.delete(f"{path}/pod")
+    controlplane.api.until(f"{path}/pod", lambda pod: "deletionTimestamp" in pod["metadata"], 5, "it ends")
+    controlplane.api.patch(f"{path}/pod", {"metadata": {"finalizers": None}})
+    controlplane.api.until(path, lambda pods: not pods["items"], 5, "it is gone")
+
+
+def test_a_pod_loses_its_readiness_and_gets_it_back(start, kubelet, kube_namespace):
+    before = start()
+    unready = kubelet.set_ready(kube_namespace, "pod", False)
+    assert conditions(unready)["Ready"] == conditions(unready)["ContainersReady"] == "False"
+    assert unready["status"]["phase"] == "Running"
+    assert unready["status"]["podIP"] == before["status"]["podIP"]
+    assert conditions(kubelet.set_ready(kube_namespace, "pod", True))["Ready"] == "True"
+
+
+def test_a_failed_pod_tells_its_exit_code_and_stays_failed(start, kubelet, controlplane, kube_namespace):
+    start()
+    failed = kubelet.fail(kube_namespace, "pod", code=137, reason="OOMKilled")
+    assert failed["status"]["phase"] == "Failed"
+    ended = failed["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
+    controlplane.api.patch(
+        f"/api/v1/namespaces/{kube_namespace}/pods/pod", {"metadata": {"labels": {"seen": "yes"}}}
+    )
+    run(controlplane, controlplane.namespace("kubelet-after"))  # the kubelet has seen that change by now
+    assert controlplane.api.get(f"/api/v1/namespaces/{kube_namespace}/pods/pod")["status"] == failed["status"]
+
+
+def test_it_gives_the_addresses_it_is_told_and_outlives_a_restart_of_the_server():
+    with ControlPlane(found=programs()) as plane, FakeKubelet(plane.api, lambda pod: "127.0.0.7"):
+        assert run(plane, "default")["status"]["podIP"] == "127.0.0.7"
+        plane.restart("kube-apiserver")
+        assert run(plane, plane.namespace("later"))["status"]["phase"] == "Running"
