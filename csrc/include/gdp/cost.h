@@ -35,7 +35,14 @@
  * What a request costs the router itself, place + first token + settle among 256 workers (load.h), in ns of a core on
  * which the calibration loop of bench/micro takes 2,000 (and what it was, in brackets):
  *
-@@BUDGET@@ */
+ *     which of them may, and what each costs (survey.c)      680    [3,200]
+ *     the cheapest, and of equals which                      260      [650]
+ *     the cheapest others, and the terms that are shown      150      [100]
+ *     learning from its first token and its end              100      [150]
+ *     the ledger, three times the lock, the rest             210      [200]
+ *                                                          1,400    [4,300]
+ *
+ * The survey is 120 instructions for four workers, one of them a division. */
 #ifndef GDP_COST_H
 #define GDP_COST_H
 
