@@ -22,7 +22,16 @@ __all__ = ["ITL_SLO_S", "TTFT_SLO_S", "Run", "build", "engine_settings", "simula
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "bench"
 PROGRAM = BUILD / "gdp-quality"
-CORE = ("route/fit", "route/cost", "route/tally", "route/late", "base/alloc", "meter/meter")
+CORE = (
+    "route/fit",
+    "route/cost",
+    "route/survey",
+    "route/roster",
+    "route/tally",
+    "route/late",
+    "base/alloc",
+    "meter/meter",
+)
 FLAGS = ["-std=c11", "-D_GNU_SOURCE=", "-O3", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 TTFT_SLO_S, ITL_SLO_S = 2.0, 0.060
 
@@ -51,7 +60,11 @@ def build() -> None:
         *sorted((Path(__file__).parent / "c").glob("*.c")),
         *(ROOT / f"csrc/{part}.c" for part in CORE),
     ]
-    heads = [*(Path(__file__).parent / "c").glob("*.h"), *(ROOT / "csrc/include/gdp").glob("*.h")]
+    heads = [
+        *(Path(__file__).parent / "c").glob("*.h"),
+        *(ROOT / "csrc/include/gdp").glob("*.h"),
+        *(ROOT / "csrc/route").glob("*.h"),
+    ]
     newest = max(path.stat().st_mtime_ns for path in [*sources, *heads])
     if PROGRAM.exists() and PROGRAM.stat().st_mtime_ns > newest:
         return

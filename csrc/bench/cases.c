@@ -113,8 +113,8 @@ uint64_t gdp_case_sse_next(const char *event, size_t len, uint32_t rounds) {
 /* Every worker holds some part of the prompt, one in eight all of it. */
 struct gdp_fleet {
     gdp_books *books;
-    gdp_worker *workers;
-    uint32_t *candidates, *reach;
+    gdp_roster *roster; /* as the table has one for each model */
+    uint32_t *reach;
     uint64_t chain[PROMPT_BLOCKS];
     uint32_t n, policy;
     uint64_t round;
@@ -123,16 +123,16 @@ struct gdp_fleet {
 
 static bool furnish(gdp_fleet *f) {
     f->books = gdp_books_new(1);
-    f->workers = gdp_alloc(sizeof *f->workers * f->n);
-    f->candidates = gdp_alloc(sizeof *f->candidates * f->n);
+    f->roster = gdp_roster_empty(f->n);
     f->reach = gdp_alloc(sizeof *f->reach * f->n);
-    if (!f->books || !f->workers || !f->candidates || !f->reach) return false;
+    if (!f->books || !f->roster || !f->reach) return false;
+    gdp_roster_begin(f->roster, 0);
     for (uint32_t i = 0; i < f->n; i++) {
         const uint64_t key = gdp_hash(&i, sizeof i, 1);
-        f->workers[i] = (gdp_worker){.slot = i, .state = GDP_READY, .key = key};
-        f->candidates[i] = i;
+        gdp_roster_add(f->roster, i, i, key, 0);
         f->reach[i] = key % 8 ? (uint32_t)(key >> 32) % (PROMPT_BLOCKS / 2) : PROMPT_BLOCKS;
     }
+    gdp_roster_end(f->roster);
     for (uint32_t i = 0; i < PROMPT_BLOCKS; i++) f->chain[i] = gdp_hash(&i, sizeof i, 3);
     gdp_late_rule_init(&f->late);
     return true;
@@ -152,8 +152,7 @@ void gdp_fleet_free(gdp_fleet *f) {
     if (!f) return;
     gdp_books_free(f->books);
     gdp_free(f->reach);
-    gdp_free(f->candidates);
-    gdp_free(f->workers);
+    gdp_roster_free(f->roster);
     gdp_free(f);
 }
 
@@ -176,7 +175,7 @@ uint64_t gdp_case_place_settle(gdp_fleet *f, uint32_t rounds) {
         const uint64_t now_ns = f->round++ * 1000000;
         const gdp_wish wish = wish_of(f);
         gdp_placement at;
-        if (gdp_place(f->books, f->workers, f->candidates, f->n, &wish, now_ns, &at) != GDP_PLACED) return 0;
+        if (gdp_place_among(f->books, f->roster, &wish, now_ns, &at) != GDP_PLACED) return 0;
         if (wish.stream) gdp_begin(f->books, &at.booking, now_ns + 200000);
         gdp_settle(f->books, &at.booking, GDP_END_OK, ANSWER, &rule, now_ns + 900000);
         sum += at.chosen;

@@ -53,12 +53,20 @@ gdp_histogram *gdp_series_histogram(gdp_series *s)
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
+static void flow_add(gdp_flow *f, double value, uint64_t now_ns)
+{
+    const uint64_t second = now_ns / GDP_SECOND_NS;
+    if (GDP_UNLIKELY(second != f->second)) gdp_flow_turn(f, second);
+    GDP_NOTE(&f->open.count, gdp_plus(f->open.count, 1));
+    gdp_note_f64(&f->open.sum, f->open.sum + value);
+}
+
 void gdp_counter_add(gdp_counter *c, double by, uint64_t now_ns)
 {
     if (!(by >= 0)) return;
     if (by > GDP_OBSERVED_MAX) by = GDP_OBSERVED_MAX;
     gdp_note_f64(&c->value, c->value + by);
-    if (c->flow) gdp_flow_add(c->flow, by, now_ns);
+    if (c->flow) flow_add(c->flow, by, now_ns);
 }
 
 void gdp_gauge_set(gdp_gauge *g, double value)
@@ -71,6 +79,15 @@ void gdp_gauge_add(gdp_gauge *g, double by)
     gdp_note_f64(&g->value, g->value + by);
 }
 
+/* `n` times the same value, in one bucket. */
+static void window_add(gdp_window *w, unsigned bucket, double value, uint32_t n, uint64_t now_ns)
+{
+    const uint64_t second = now_ns / GDP_SECOND_NS;
+    if (GDP_UNLIKELY(second != w->second)) gdp_window_turn(w, second);
+    GDP_NOTE(&w->counts[bucket], gdp_plus(w->counts[bucket], n));
+    gdp_note_f64(&w->sum, w->sum + value * n);
+}
+
 void gdp_histogram_observe_times(gdp_histogram *h, double value, uint32_t times, uint64_t now_ns)
 {
     if (!(value > 0)) value = 0;
@@ -78,7 +95,7 @@ void gdp_histogram_observe_times(gdp_histogram *h, double value, uint32_t times,
     const unsigned i = gdp_scale_bucket(h->scale, value);
     GDP_NOTE(&h->bucket[i], h->bucket[i] + times);
     gdp_note_f64(&h->sum, h->sum + value * times);
-    if (h->window) gdp_window_add(h->window, i, value, times, now_ns);
+    if (h->window) window_add(h->window, i, value, times, now_ns);
 }
 
 void gdp_histogram_observe(gdp_histogram *h, double value, uint64_t now_ns)

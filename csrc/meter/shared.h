@@ -28,4 +28,10 @@ static inline void gdp_note_f64(double *p, double v)
     __atomic_store(p, &v, __ATOMIC_RELEASE);
 }
 
+/* Stays at its end. */
+static inline uint32_t gdp_plus(uint32_t a, uint32_t b)
+{
+    return a > UINT32_MAX - b ? UINT32_MAX : a + b;
+}
+
 #endif

@@ -13,11 +13,6 @@ static_assert(sizeof(gdp_slot) % sizeof(uint64_t) == 0, "slots are copied word b
 
 /* ---- shared by both ------------------------------------------------------------------------------------------ */
 
-static uint32_t plus(uint32_t a, uint32_t b)
-{
-    return a > UINT32_MAX - b ? UINT32_MAX : a + b;
-}
-
 static void change_begins(uint32_t *seq)
 {
     GDP_NOTE(seq, *seq + 1);
@@ -73,7 +68,7 @@ static void put_tick(gdp_tick *to, uint64_t number, gdp_tick what)
     put_words(to, &what, sizeof what / sizeof(uint64_t));
 }
 
-static void flow_turn(gdp_flow *f, uint64_t second)
+void gdp_flow_turn(gdp_flow *f, uint64_t second)
 {
     const gdp_tick none = {0};
     if (only_late(f->second, second)) return;
@@ -84,7 +79,7 @@ static void flow_turn(gdp_flow *f, uint64_t second)
         put_tick(&f->decade, 0, none);
     } else {
         if (f->open.count) put_tick(&f->seconds[f->second % GDP_RING_SLOTS], f->second, f->open);
-        f->decade = (gdp_tick){0, plus(f->decade.count, f->open.count), f->decade.sum + f->open.sum};
+        f->decade = (gdp_tick){0, gdp_plus(f->decade.count, f->open.count), f->decade.sum + f->open.sum};
         put_tick(&f->open, 0, none);
         if (second / 10 != f->second / 10) {
             if (f->decade.count) put_tick(&f->decades[f->second / 10 % GDP_RING_SLOTS], f->second / 10, f->decade);
@@ -93,14 +88,6 @@ static void flow_turn(gdp_flow *f, uint64_t second)
     }
     GDP_RELEASE(&f->second, second);
     change_ends(&f->seq);
-}
-
-void gdp_flow_add(gdp_flow *f, double value, uint64_t now_ns)
-{
-    const uint64_t second = now_ns / GDP_SECOND_NS;
-    if (GDP_UNLIKELY(second != f->second)) flow_turn(f, second);
-    GDP_NOTE(&f->open.count, plus(f->open.count, 1));
-    gdp_note_f64(&f->open.sum, f->open.sum + value);
 }
 
 static gdp_view flow_gather(const gdp_flow *f, uint64_t now_ns, uint32_t window_s)
@@ -151,7 +138,7 @@ static void close_second(gdp_window *w)
     put_packed(&w->seconds[w->second % GDP_RING_SLOTS], w->second, w->counts, w->buckets, w->sum);
     for (uint32_t i = 0; i < w->buckets; i++) {
         if (!w->counts[i]) continue;
-        decade[i] = plus(decade[i], w->counts[i]);
+        decade[i] = gdp_plus(decade[i], w->counts[i]);
         GDP_RELEASE(&w->counts[i], 0);
     }
     w->decade_sum += w->sum;
@@ -177,7 +164,7 @@ static void forget(gdp_window *w)
     w->decade_sum = 0;
 }
 
-static void window_turn(gdp_window *w, uint64_t second)
+void gdp_window_turn(gdp_window *w, uint64_t second)
 {
     if (only_late(w->second, second)) return;
     change_begins(&w->seq);
@@ -189,14 +176,6 @@ static void window_turn(gdp_window *w, uint64_t second)
     }
     GDP_RELEASE(&w->second, second);
     change_ends(&w->seq);
-}
-
-void gdp_window_add(gdp_window *w, unsigned bucket, double value, uint32_t n, uint64_t now_ns)
-{
-    const uint64_t second = now_ns / GDP_SECOND_NS;
-    if (GDP_UNLIKELY(second != w->second)) window_turn(w, second);
-    GDP_NOTE(&w->counts[bucket], plus(w->counts[bucket], n));
-    gdp_note_f64(&w->sum, w->sum + value * n);
 }
 
 static void gather_open(const gdp_window *w, double share, gdp_view *into)

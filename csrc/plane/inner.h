@@ -96,6 +96,7 @@ typedef struct {
     uint32_t name_len, body_len, n_workers, next; /* next: index + 1 in the hash chain, 0 = end */
     uint64_t hash;
     uint32_t *workers;
+    gdp_roster *roster; /* the READY ones of them */
     bool exact; /* somebody turns its prompts into tokens: requests wait for that */
     uint64_t recall_seed; /* 0: not without asking */
     uint32_t n_accounts;

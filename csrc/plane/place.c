@@ -125,7 +125,7 @@ static gdp_placing choose(gdp_loop *l, const gdp_exchange *x, const gdp_wish *wi
     const gdp_table *t = l->table;
     const model *m = exchange_model(l, x);
     gdp_books *books = l->plane->books;
-    if (m) return gdp_place(books, t->workers, m->workers, m->n_workers, wish, l->now, out);
+    if (m) return gdp_place_among(books, m->roster, wish, l->now, out);
     if (!wish->sticky) return GDP_NONE_READY;
     for (uint32_t i = 0; i < t->n_workers; i++)
         if (t->workers[i].slot + 1 == wish->sticky) return gdp_place(books, t->workers, &i, 1, wish, l->now, out);

@@ -44,7 +44,8 @@ int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, cons
     m->name = copy(name, len);
     m->body = copy(body, body_len);
     m->workers = gdp_alloc((n + 1) * sizeof *workers);
-    if (!m->name || !m->body || !m->workers) return GDP_NOMEM;
+    m->roster = gdp_roster_new(t->workers, workers, n);
+    if (!m->name || !m->body || !m->workers || !m->roster) return GDP_NOMEM;
     if (n) memcpy(m->workers, workers, n * sizeof *workers);
     m->name_len = (uint32_t)len;
     m->body_len = (uint32_t)body_len;
@@ -93,6 +94,7 @@ void gdp_table_free(gdp_table *t) {
         gdp_free(t->models[i].name);
         gdp_free(t->models[i].body);
         gdp_free(t->models[i].workers);
+        gdp_roster_free(t->models[i].roster);
     }
     gdp_free(t->models);
     gdp_free(t->workers);

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "gdp/cost.h"
+#include "minmax.h"
 
 #define FORGET 0.998    /* an observation counts half after 350 more */
 #define CLIP 4.0
@@ -28,7 +29,7 @@ static double dot(const double *a, const double *b)
 /* Anything from nothing to ten times what theta, or the prior, is. */
 static double spread(const gdp_fit *f, int i)
 {
-    double usual = fmax(f->theta[i], f->low[i] * SPAN);
+    double usual = greater(f->theta[i], f->low[i] * SPAN);
     return TRUST * usual * usual;
 }
 
@@ -45,15 +46,15 @@ static void doubt(gdp_fit *f)
 static void keep_covariance_sane(gdp_fit *f, const double was[GDP_FIT_TERMS])
 {
     double by[GDP_FIT_TERMS];
-    bool sane = fabs(f->bias) < BIAS_MAX;
+    bool sane = fabs(f->bias) < BIAS_MAX, grown = false;
     for (int i = 0; i < GDP_FIT_TERMS; i++) {
         sane = sane && f->p[i][i] > 0 && isfinite(f->p[i][i]);
-        by[i] = sane ? fmin(1, sqrt(fmax(was[i], HELD * spread(f, i)) / f->p[i][i])) : 1;
+        const double share = sane ? greater(was[i], HELD * spread(f, i)) / f->p[i][i] : 1;
+        by[i] = share < 1 ? sqrt(share) : 1;
+        grown |= share < 1;
     }
-    if (!sane) {
-        doubt(f);
-        return;
-    }
+    if (!sane) doubt(f);
+    if (!sane || !grown) return;
     for (int i = 0; i < GDP_FIT_TERMS; i++)
         for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] *= by[i] * by[j];
 }
@@ -81,15 +82,15 @@ static int fit_learn(gdp_fit *f, const double raw[GDP_FIT_TERMS], double seconds
     double x[GDP_FIT_TERMS], px[GDP_FIT_TERMS];
     for (int i = 0; i < GDP_FIT_TERMS; i++) x[i] = raw[i] / predicted;
     double error = seconds / predicted - 1, wide = CLIP * f->error;
-    f->error += 0.02 * (fmin(fabs(error), 2 * wide) - f->error);
+    f->error += 0.02 * (lesser(fabs(error), 2 * wide) - f->error);
     if (f->error < ERROR_MIN) f->error = ERROR_MIN;
-    error = fmax(-wide, fmin(wide, error));
-    f->bias += 0.02 * (fmax(-1, fmin(1, error)) - f->bias);
+    error = greater(-wide, lesser(wide, error));
+    f->bias += 0.02 * (greater(-1, lesser(1, error)) - f->bias);
     for (int i = 0; i < GDP_FIT_TERMS; i++) px[i] = dot(f->p[i], x);
     const double was[GDP_FIT_TERMS] = {f->p[0][0], f->p[1][1], f->p[2][2]};
     double scale = 1 / (FORGET + dot(px, x));
     for (int i = 0; i < GDP_FIT_TERMS; i++) {
-        f->theta[i] = fmax(f->low[i], fmin(f->high[i], f->theta[i] + scale * px[i] * error));
+        f->theta[i] = greater(lesser(f->theta[i] + scale * px[i] * error, f->high[i]), f->low[i]);
         for (int j = 0; j < GDP_FIT_TERMS; j++) f->p[i][j] = (f->p[i][j] - scale * px[i] * px[j]) / FORGET;
     }
     keep_covariance_sane(f, was);

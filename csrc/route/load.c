@@ -23,7 +23,7 @@ gdp_books *gdp_books_new(uint64_t seed) {
         gdp_rates_init(&b->rates[i]);
         b->bytes_per_token[i] = BYTES_PER_TOKEN;
     }
-    for (unsigned i = 0; i < GDP_SLOTS_MAX; i++) b->book[i].trust = 1;
+    for (unsigned i = 0; i < GDP_SLOTS_MAX; i++) b->trust[i] = 1;
     return b;
 }
 
@@ -58,15 +58,6 @@ static void circuit_close(gdp_books *b, gdp_book *k) {
     k->probing = false;
 }
 
-bool circuit_lets_through(gdp_book *k, uint64_t now_ns) {
-    if (GDP_LIKELY(k->circuit == GDP_CLOSED)) return true;
-    if (k->circuit == GDP_OPEN) {
-        if (now_ns < k->open_until_ns) return false;
-        k->circuit = GDP_HALF_OPEN;
-    }
-    return !k->probing;
-}
-
 /* ---- a booking's life -------------------------------------------------------------------------------------------- */
 
 void gdp_begin(gdp_books *b, gdp_booking *booking, uint64_t now_ns) {
@@ -88,7 +79,8 @@ gdp_circuit gdp_settle(gdp_books *b, gdp_booking *booking, gdp_end end, int64_t 
     pthread_mutex_lock(&b->lock);
     gdp_book *k = &b->book[booking->slot];
     bool probe = booking->probe && k->circuit == GDP_HALF_OPEN && k->probing;
-    if (k->inflight) k->inflight--;
+    double *inflight = &b->tally->inflight[booking->slot];
+    if (*inflight > 0) *inflight -= 1;
     gdp_tally_end(b->tally, b->rates, &booking->lot, end == GDP_END_OK ? (double)tokens : -1, seconds_of(now_ns));
     switch (end) {
     case GDP_END_OK:
@@ -121,8 +113,8 @@ static unsigned bin_of(int64_t predicted, int64_t realised) {
     return 1 + (unsigned)(realised * 10 / predicted);
 }
 
-static void audit(gdp_book *k, const gdp_told *told) {
-    gdp_audit *a = &k->audit[told->text];
+static void audit(gdp_books *b, uint32_t slot, const gdp_told *told) {
+    gdp_audit *a = &b->book[slot].audit[told->text];
     if (told->cached < 0) {
         a->not_auditable++;
         return;
@@ -134,7 +126,7 @@ static void audit(gdp_book *k, const gdp_told *told) {
     a->bin[bin_of(told->predicted, told->cached)]++;
     if (told->text && told->predicted > 0) {
         double ratio = fmin(1, (double)told->cached / (double)told->predicted);
-        k->trust += TRUST_STEP * (ratio - k->trust);
+        b->trust[slot] += TRUST_STEP * (ratio - b->trust[slot]);
     }
 }
 
@@ -151,7 +143,7 @@ void gdp_tokens(gdp_books *b, uint32_t slot, const gdp_told *told) {
     if (told->prompt > 0) k->prompt_tokens += (uint64_t)told->prompt;
     if (told->cached > 0) k->cached_tokens += (uint64_t)told->cached;
     if (told->output > 0) k->output_tokens += (uint64_t)told->output;
-    if (told->predicted >= 0 && told->prompt >= 0) audit(k, told);
+    if (told->predicted >= 0 && told->prompt >= 0) audit(b, slot, told);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -161,11 +153,13 @@ void gdp_book_copy(gdp_books *b, uint32_t slot, uint64_t now_ns, gdp_book *out) 
     const gdp_tally *t = b->tally;
     pthread_mutex_lock(&b->lock);
     *out = b->book[slot];
+    out->inflight = (uint32_t)t->inflight[slot];
+    out->trust = b->trust[slot];
     out->backlog_s = gdp_tally_backlog_s(t, &b->usual, slot, seconds_of(now_ns));
     out->running = t->running[slot];
     out->waiting = t->waiting[slot];
     out->kv_tokens = t->kv_tokens[slot];
-    out->kv_capacity = t->kv_capacity[slot];
+    out->kv_capacity = isfinite(t->kv_capacity[slot]) ? t->kv_capacity[slot] : 0;
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -173,17 +167,15 @@ void gdp_book_reset(gdp_books *b, uint32_t slot) {
     pthread_mutex_lock(&b->lock);
     gdp_book *k = &b->book[slot];
     circuit_close(b, k);
-    uint32_t inflight = k->inflight;
     memset(k, 0, sizeof *k);
-    k->inflight = inflight;
-    k->trust = 1;
+    b->trust[slot] = 1;
     gdp_tally_reset(b->tally, slot, 0, 0, 0);
     pthread_mutex_unlock(&b->lock);
 }
 
 void gdp_book_scraped(gdp_books *b, uint32_t slot, double kv_capacity, double kv_tokens) {
     pthread_mutex_lock(&b->lock);
-    if (isfinite(kv_capacity) && kv_capacity >= 0) b->tally->kv_capacity[slot] = kv_capacity;
+    if (isfinite(kv_capacity) && kv_capacity >= 0) b->tally->kv_capacity[slot] = kv_capacity > 0 ? kv_capacity : INFINITY;
     gdp_tally_scraped(b->tally, slot, kv_tokens);
     pthread_mutex_unlock(&b->lock);
 }

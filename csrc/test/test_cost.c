@@ -45,7 +45,7 @@ static void set_up(room *r)
 static gdp_terms terms_of(room *r, uint32_t slot, double now_s)
 {
     gdp_terms terms;
-    gdp_cost_terms(r->t, r->rates, &r->w, &r->ask, slot, now_s, &terms);
+    gdp_cost_terms(r->t, r->rates, &r->w, &r->ask, &slot, 1, now_s, &terms);
     return terms;
 }
 

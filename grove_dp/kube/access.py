@@ -143,7 +143,10 @@ class Access:
             raise ApiUnreachable(f"{called}: {self.host} cannot be reached: {error}") from None
         if status >= 400:
             raise refused(called, status, body)
-        return msgspec.json.decode(body, type=into)
+        try:
+            return msgspec.json.decode(body, type=into)
+        except msgspec.DecodeError as error:
+            raise ApiUnreachable(f"{called}: {self.host} answered something else: {error}") from None
 
     async def _exchange(
         self, method: str, target: str, document: Mapping[str, Any] | None, content: str

@@ -217,7 +217,7 @@ class Board:
             )
 
     def _series(self, namespace: str, metric: str) -> list[_Series]:
-        shelves = [self._shelves.get((place, metric)) for place in (namespace, EVERYWHERE)]
+        shelves = [self._shelves.get((place, metric)) for place in dict.fromkeys([namespace, EVERYWHERE])]
         found = [shelf for shelf in shelves if shelf is not None]
         broken = [why for shelf in found for why in shelf.broken]
         if broken:

@@ -44,7 +44,7 @@ class Api(Protocol):
 
 
 class Act(Struct, frozen=True):
-    """Reading a document (*path*), or a metric in a namespace."""
+    """Reading a document (*path*), or a metric in a namespace (then the path is empty)."""
 
     path: str
     namespace: str = ""

@@ -51,7 +51,8 @@ _log = logging.getLogger(__name__)
 
 KEDA_METRIC: Final = "grove_dp_desired_replicas"
 HEALTH: Final = frozenset(["/healthz", "/livez", "/readyz"])
-HEADERS_MAX: Final = 2048  # each group of a user is a header of its own
+HEADERS_MAX: Final = 1024  # each group of a user is a header of its own
+HEADER_MAX: Final = 4096  # so that a stranger's request takes 4 MB at most
 KEEP_S: Final = 120.0  # longer than the API server keeps an idle connection (90 s), so it is the one to close
 _VALUES: Final = f"/apis/{API}/namespaces/"
 _KEDA: Final = "/keda/v1/"
@@ -91,7 +92,11 @@ class MetricsPort:
     async def open(self, host: str, port: int) -> int:
         """Listen; returns the port. OSError with the reason."""
         self._server = web.Server(
-            self._answer, access_log=None, max_headers=HEADERS_MAX, keepalive_timeout=KEEP_S
+            self._answer,
+            access_log=None,
+            max_headers=HEADERS_MAX,
+            max_field_size=HEADER_MAX,
+            keepalive_timeout=KEEP_S,
         )
         self._runner = web.ServerRunner(self._server, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -223,7 +228,7 @@ class MetricsPort:
         if not (namespace and target and metric):
             raise ClientFault(f"{path}: write {_KEDA}NAMESPACE/TARGET, TARGET is PCS-COMPONENT or a model")
         if user is not None:
-            await self._permit(user, Act(path, namespace, metric))
+            await self._permit(user, Act("", namespace, metric))
         found = self._source.target(namespace, metric, target)
         told = {
             "value": found.value,
@@ -268,5 +273,5 @@ def _act(path: str) -> Act:
     if path.startswith(_VALUES):
         parts = [unquote(part) for part in path[len(_VALUES) :].split("/")]
         if len(parts) == 2 and all(parts):
-            return Act(path, parts[0], parts[1])
+            return Act("", parts[0], parts[1])
     return Act(unquote(path))

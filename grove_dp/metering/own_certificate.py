@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 3.0
 TRIES: Final = 3
+TRUST_TRIES: Final = 10  # each replica writes there, and the API server its status
+PAUSE_S: Final = 0.02
 
 
 class Api(Protocol):
@@ -135,7 +137,7 @@ class OwnCertificate:
 
     async def _make_trusted(self, trusted: str) -> bool:
         """See that the API servers know *trusted*; whether that was new to them."""
-        for _ in range(TRIES):
+        for turn in range(TRUST_TRIES):
             try:
                 return await self._trust(still_valid([trusted], self._clock.wall()))
             except ForeignApiService as error:
@@ -148,6 +150,7 @@ class OwnCertificate:
                     return False  # not registered yet; for KEDA alone that is enough
                 if error.code != 409:
                     raise
+            await self._clock.sleep(PAUSE_S * turn)
         raise Conflict(f"APIService {APISERVICE}: others keep writing it; who else does?")
 
     async def _trust(self, trusted: str) -> bool:

@@ -25,6 +25,18 @@ class Booked:
     def end(self, now_s: float, output_tokens: int = -1) -> None:
         """*output_tokens* < 0: it failed, or nobody knows."""
 
+class Question:
+    """A prompt as the books see it. *chain*: its blocks' names; *reach*: blocks held, by slot."""
+
+    def __init__(
+        self,
+        chain: npt.NDArray[np.uint64],
+        reach: npt.NDArray[np.uint32],
+        prompt_tokens: int,
+        block_tokens: int,
+        output_tokens: float,
+    ) -> None: ...
+
 class Books:
     """Workers by slot, and what is booked on them. Calls may come from any thread."""
 
@@ -34,35 +46,8 @@ class Books:
     def remove(self, slot: int) -> None: ...
     def load(self, slot: int, kv_capacity: float, kv_tokens: float) -> None:
         """Tokens its cache can hold, and those pinned now; < 0: not known."""
-    def place(
-        self,
-        policy: str,
-        chain: npt.NDArray[np.uint64],
-        reach: npt.NDArray[np.uint32],
-        prompt_tokens: int,
-        block_tokens: int,
-        output_tokens: float,
-        stream: bool,
-        now_s: float,
-    ) -> Booked | None:
-        """The cheapest, booked; None when all are full, or there is none. *reach*: blocks held, by slot."""
-    def terms(
-        self,
-        slot: int,
-        chain: npt.NDArray[np.uint64],
-        reach: npt.NDArray[np.uint32],
-        prompt_tokens: int,
-        block_tokens: int,
-        output_tokens: float,
-        now_s: float,
-    ) -> Terms: ...
-    def costs(
-        self,
-        chain: npt.NDArray[np.uint64],
-        reach: npt.NDArray[np.uint32],
-        prompt_tokens: int,
-        block_tokens: int,
-        output_tokens: float,
-        now_s: float,
-    ) -> npt.NDArray[np.float64]:
+    def place(self, policy: str, question: Question, stream: bool, now_s: float) -> Booked | None:
+        """The cheapest, booked; None when all are full, or there is none."""
+    def terms(self, slot: int, question: Question, now_s: float) -> Terms: ...
+    def costs(self, question: Question, now_s: float) -> npt.NDArray[np.float64]:
         """Weighted seconds by slot; infinite where there is no worker."""

@@ -94,6 +94,24 @@ cdef uint64_t _ns(double now_s):
     return <uint64_t> (now_s * 1e9)
 
 
+cdef class Question:
+    """What is asked for a prompt; keeps the arrays that it points into."""
+
+    cdef gdp_ask _ask
+    cdef const uint64_t[::1] _chain
+    cdef const uint32_t[::1] _reach
+
+    def __init__(self, const uint64_t[::1] chain not None, const uint32_t[::1] reach not None,
+                 unsigned int prompt_tokens, unsigned int block_tokens, double output_tokens):
+        self._chain, self._reach = chain, reach
+        memset(&self._ask, 0, sizeof(gdp_ask))
+        self._ask.prompt_tokens, self._ask.block_tokens = prompt_tokens, block_tokens
+        self._ask.output_tokens = output_tokens
+        self._ask.chain = &chain[0] if chain.shape[0] else NULL
+        self._ask.blocks = <uint32_t> chain.shape[0]
+        self._ask.reach[0] = &reach[0] if reach.shape[0] else NULL
+
+
 cdef class Books:
     """Workers by slot, and what is booked on them."""
 
@@ -141,12 +159,10 @@ cdef class Books:
         if slot < GDP_SLOTS_MAX:
             gdp_book_scraped(self._b, slot, kv_capacity, kv_tokens)
 
-    def place(self, str policy, const uint64_t[::1] chain not None, const uint32_t[::1] reach not None,
-              unsigned int prompt_tokens, unsigned int block_tokens, double output_tokens, bint stream,
-              double now_s):
+    def place(self, str policy, Question question not None, bint stream, double now_s):
         cdef gdp_wish wish
         cdef gdp_placement at
-        self._wish(&wish, chain, reach, prompt_tokens, block_tokens, output_tokens)
+        self._wish(&wish, question)
         wish.policy, wish.stream = POLICIES.index(policy), stream
         cdef int result = gdp_place(self._b, self._workers, self._candidates, self.count, &wish, _ns(now_s),
                                     &at)
@@ -157,39 +173,32 @@ cdef class Books:
         booked.slot, booked.terms = at.booking.slot, _told(&at.shown[0])
         return booked
 
-    def terms(self, unsigned int slot, const uint64_t[::1] chain not None, const uint32_t[::1] reach not None,
-              unsigned int prompt_tokens, unsigned int block_tokens, double output_tokens, double now_s):
+    def terms(self, unsigned int slot, Question question not None, double now_s):
         cdef gdp_wish wish
-        if slot >= GDP_SLOTS_MAX:
-            raise ValueError(f"slot must be 0..{GDP_SLOTS_MAX - 1}, got {slot}")
-        self._wish(&wish, chain, reach, prompt_tokens, block_tokens, output_tokens)
+        self._wish(&wish, question)
+        if slot >= <uint32_t> question._reach.shape[0]:
+            raise ValueError(f"reach has {question._reach.shape[0]} slots, asked about slot {slot}")
         cdef gdp_terms t = gdp_books_terms(self._b, &self._workers[slot], &wish, _ns(now_s))
         return _told(&t)
 
-    def costs(self, const uint64_t[::1] chain not None, const uint32_t[::1] reach not None,
-              unsigned int prompt_tokens, unsigned int block_tokens, double output_tokens, double now_s):
+    def costs(self, Question question not None, double now_s):
         cdef gdp_wish wish
         cdef int i
         cdef uint32_t slot
-        self._wish(&wish, chain, reach, prompt_tokens, block_tokens, output_tokens)
-        found = np.full(reach.shape[0], np.inf)
+        self._wish(&wish, question)
+        found = np.full(question._reach.shape[0], np.inf)
         cdef double[::1] row = found
         for i in range(self.count):
             slot = self._candidates[i]
-            if slot < <uint32_t> reach.shape[0]:
-                row[slot] = gdp_books_terms(self._b, &self._workers[slot], &wish, _ns(now_s)).total
+            row[slot] = gdp_books_terms(self._b, &self._workers[slot], &wish, _ns(now_s)).total
         return found
 
-    cdef int _wish(self, gdp_wish *wish, const uint64_t[::1] chain, const uint32_t[::1] reach,
-                   unsigned int prompt_tokens, unsigned int block_tokens, double output_tokens) except -1:
+    cdef int _wish(self, gdp_wish *wish, Question question) except -1:
         cdef int i
+        cdef uint32_t slots = <uint32_t> question._reach.shape[0]
         for i in range(self.count):
-            if self._candidates[i] >= <uint32_t> reach.shape[0]:
-                raise ValueError(f"reach has {reach.shape[0]} slots, a worker has slot {self._candidates[i]}")
+            if self._candidates[i] >= slots:
+                raise ValueError(f"reach has {slots} slots, a worker has slot {self._candidates[i]}")
         memset(wish, 0, sizeof(gdp_wish))
-        wish.ask.prompt_tokens, wish.ask.block_tokens = prompt_tokens, block_tokens
-        wish.ask.output_tokens = output_tokens
-        wish.ask.chain = &chain[0] if chain.shape[0] else NULL
-        wish.ask.blocks = <uint32_t> chain.shape[0]
-        wish.ask.reach[0] = &reach[0] if reach.shape[0] else NULL
+        wish.ask = question._ask
         return 0

@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from grove_dp.native.books import Booked, Books, Terms
+from grove_dp.native.books import Booked, Books, Question, Terms
 from grove_dp.routing.index import PREDICTED, PrefixIndex
 from grove_dp.tokens.blocks import Names, Scope
 from grove_dp.tokens.tokenizer import Ids
@@ -122,10 +122,8 @@ class Router:
     ) -> Placed | None:
         """The same for a prompt whose blocks have their names."""
         now_s = self._now()
-        reach = self._reach(names)
-        booked = self._books.place(
-            self._policy, names, reach, prompt_tokens, block_size, output_tokens, stream, now_s
-        )
+        question = Question(names, self._reach(names), prompt_tokens, block_size, output_tokens)
+        booked = self._books.place(self._policy, question, stream, now_s)
         if booked is None:
             return None
         if self._predict_s > 0 and len(names):
@@ -139,7 +137,8 @@ class Router:
         ids = _ids(tokens)
         names = self.index.names(ids, scope)
         now_s = self._now()
-        return self._books.costs(names, self._reach(names), len(ids), scope.block_size, output_tokens, now_s)
+        question = Question(names, self._reach(names), len(ids), scope.block_size, output_tokens)
+        return self._books.costs(question, now_s)
 
     def _now(self) -> float:
         """The clock, told to the index, too: it ends predictions."""

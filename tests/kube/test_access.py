@@ -117,6 +117,13 @@ async def test_a_refusal_of_something_between_is_told_too(api, server):
         await api.get(THINGS)
 
 
+async def test_an_answer_that_is_no_document_is_no_answer(api, server):
+    for body in (b"<html>", b"[]", b""):
+        server.body = body
+        with pytest.raises(ApiUnreachable, match="answered something else"):
+            await api.get(THINGS)
+
+
 async def test_nobody_there_is_unreachable(tmp_path):
     async with await connect(kubeconfig(tmp_path / "config", "http://127.0.0.1:1")) as api:
         with pytest.raises(ApiUnreachable, match="cannot be reached"):

@@ -44,6 +44,7 @@ def test_a_namespace_does_not_see_another(board):
 def test_what_is_in_no_namespace_is_seen_from_all(board):
     board.publish(Picture(samples=(sample(namespace=EVERYWHERE, value=4, model="m"),)))
     assert values(board, "any") == {None: "4"}
+    assert board.query(EVERYWHERE, QUEUED, "").count(b"metricName") == 1
 
 
 def test_a_target_without_traffic_tells_zero(board):

@@ -25,6 +25,7 @@ from grove_dp.metering.adapter import Adapter, Options
 from grove_dp.metering.external import Board, Picture
 from grove_dp.metering.external_selector import BadSelector, parse
 from grove_dp.metering.manifests import Install, documents, install, to_yaml
+from grove_dp.metering.own_certificate import OwnCertificate
 from grove_dp.metering.registration import APISERVICE_PATH, ForeignApiService
 from tests.metering.external_rig import AGGREGATOR, VALUES, sample
 from tests.metering.test_external_selector import LEAVES, REFUSED, TAKES
@@ -213,6 +214,17 @@ def test_a_role_of_one_namespace_opens_that_one(controlplane, values, kube_names
     assert ada.call("GET", f"{VALUES}/default/grove_dp_desired_replicas").status == 403
 
 
+@HPA_CONTROLLER
+def test_namespaces_can_be_deleted(controlplane, values):
+    # An aggregated API whose discovery fails keeps every namespace of the cluster from ending.
+    controlplane.namespace("short-lived")
+    controlplane.api.delete("/api/v1/namespaces/short-lived")
+    deadline = time.monotonic() + 40
+    while (reply := controlplane.api.call("GET", "/api/v1/namespaces/short-lived")).status != 404:
+        assert time.monotonic() < deadline, reply.json()["status"]
+        time.sleep(0.1)
+
+
 # ---------------------------------------------------------------- past the aggregator
 
 
@@ -302,10 +314,23 @@ def test_a_lost_secret_is_made_again_and_the_aggregator_does_not_notice(controlp
     assert values.ask("/apis", AGGREGATOR, controlplane.front_proxy)[0] == 200
 
 
-def test_two_replicas_show_the_same_certificate(controlplane, values):
+def test_while_it_fits_the_secret_is_left_alone(controlplane, values):
     before = controlplane.api.get(SECRET)["metadata"]["resourceVersion"]
     values.refresh()
     assert controlplane.api.get(SECRET)["metadata"]["resourceVersion"] == before
+
+
+def test_replicas_that_start_together_show_the_same_certificate(controlplane, values):
+    async def start_together():
+        async with await connect(controlplane.admin.kubeconfig) as api:
+            replicas = [OwnCertificate(api, TO.place, SystemClock()) for _ in range(4)]
+            return await asyncio.gather(*(replica.read() for replica in replicas))
+
+    controlplane.api.delete(SECRET)
+    certificates = asyncio.run(start_together())
+    assert len(set(certificates)) == 1
+    values.refresh()
+    controlplane.api.until(QUEUED, lambda told: bool(told["items"]), 30, "values through the aggregator")
 
 
 def test_a_second_installation_does_not_take_the_first_ones_apiservice(controlplane, values):

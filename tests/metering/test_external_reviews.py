@@ -10,7 +10,7 @@ from grove_dp.metering.external_reviews import AT_A_TIME, WAITING_MAX, Act, Revi
 from tests.metering.external_rig import Cluster, refusing, unreachable
 
 ADA = User(name="ada", uid="u-1", groups=("devs",), extra=(("scopes", ("a", "b")),))
-METRIC = Act("/ignored", "web", "grove_dp_queued_tokens")
+METRIC = Act("", "web", "grove_dp_queued_tokens")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_a_document_is_asked_for_by_its_path(reviews, cluster):
 async def test_verdicts_hold_ten_seconds_for_their_user_and_act_only(reviews, cluster, clock):
     for _ in range(2):
         await reviews.verdict(ADA, METRIC)
-    await reviews.verdict(ADA, Act("/ignored", "other", "grove_dp_queued_tokens"))
+    await reviews.verdict(ADA, Act("", "other", "grove_dp_queued_tokens"))
     await reviews.verdict(User(name="ada"), METRIC)
     assert len(cluster.asked) == 3
     cluster.rights.clear()

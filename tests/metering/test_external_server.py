@@ -314,6 +314,17 @@ async def test_keda_reads_one_number_by_a_token_of_the_cluster(port):
         assert (await caller.told("/keda/v1/web/chat-prefill?metric=grove_dp_other", headers))[0] == 403
 
 
+async def test_keda_and_the_hpa_share_what_is_known_of_a_users_rights(port):
+    port.cluster.rights.add(("ada", "grove_dp_desired_replicas"))
+    ada = {"X-Remote-User": "ada"}
+    async with port.aggregator() as caller:
+        assert (await caller.get("/keda/v1/web/chat-prefill", ada))[0] == 200
+        assert (await caller.get("/keda/v1/web/nope", ada))[0] == 404
+        assert (await caller.get(f"{VALUES}/web/grove_dp_desired_replicas", ada))[0] == 200
+        assert (await caller.get(f"{VALUES}/%77eb/grove_dp_desired_replicas", ada))[0] == 200
+    assert port.cluster.kinds() == ["SubjectAccessReview"]
+
+
 async def test_keda_may_have_a_token_of_its_own_that_can_change(tmp_path):
     file = tmp_path / "token"
     file.write_text("first\n")

@@ -44,6 +44,11 @@ def gone(pids: dict[str, int], within_s: float = 5.0) -> bool:
     return True
 
 
+def gangs_needed(of: ControlPlane) -> None:
+    if of.programs.minor < flags.GANG_MINOR:
+        pytest.skip(f"gang scheduling in this form needs Kubernetes 1.{flags.GANG_MINOR}")
+
+
 @pytest.fixture
 def found() -> Programs:
     return programs()
@@ -136,9 +141,9 @@ def test_an_unknown_field_is_refused(controlplane, kube_namespace):
 
 
 def test_gang_scheduling_is_served(controlplane):
-    if controlplane.programs.minor >= flags.GANG_MINOR:
-        served = controlplane.api.get("/apis/scheduling.k8s.io/v1alpha2")["resources"]
-        assert {"podgroups", "workloads"} <= {resource["name"] for resource in served}
+    gangs_needed(controlplane)
+    served = controlplane.api.get("/apis/scheduling.k8s.io/v1alpha2")["resources"]
+    assert {"podgroups", "workloads"} <= {resource["name"] for resource in served}
 
 
 # ------------------------------------------------------------ aggregated APIs
@@ -223,6 +228,33 @@ def test_a_node_has_only_so_many_gpus(controlplane, kube_namespace):
     listed = api.until(pods, one_waits, 10, "one runs, one waits")
     waiting = next(item for item in listed["items"] if item["status"]["phase"] == "Pending")
     assert "Insufficient nvidia.com/gpu" in waiting["status"]["conditions"][0]["message"]
+
+
+@WHOLE
+def test_a_gang_is_bound_whole_or_not_at_all(controlplane, kube_namespace):
+    gangs_needed(controlplane)
+    controlplane.add_nodes(1, "gang", gpus=1, labels={"for": "gang"})
+    api, pods = controlplane.api, PODS.format(kube_namespace)
+    group = f"/apis/scheduling.k8s.io/v1alpha2/namespaces/{kube_namespace}/podgroups"
+    policy = {"schedulingPolicy": {"gang": {"minCount": 2}}}
+    api.create(group, {"metadata": {"name": "pair"}, "spec": policy})
+    want = {"resources": {"limits": {"nvidia.com/gpu": "1"}}, "name": "main", "image": "none"}
+    for name in ("left", "right"):
+        member = {"nodeSelector": {"for": "gang"}, "schedulingGroup": {"podGroupName": "pair"}}
+        api.create(pods, pod(name, containers=[want], **member))
+
+    def told(seen: dict) -> bool:
+        conditions = seen.get("status", {}).get("conditions") or ()
+        return any(condition["status"] == "False" for condition in conditions)
+
+    api.until(f"{group}/pair", told, 10, "it says that it does not fit")
+    assert not any("nodeName" in item["spec"] for item in api.get(pods)["items"])
+    controlplane.add_nodes(1, "gang-more", gpus=1, labels={"for": "gang"})
+
+    def both_run(listed: dict) -> bool:
+        return [item["status"]["phase"] for item in listed["items"]] == ["Running"] * 2
+
+    api.until(pods, both_run, 10, "both run")
 
 
 @WHOLE

@@ -100,7 +100,7 @@ static void place(world *w, request *r, const gdp_ask *ask, uint32_t worker)
 {
     gdp_terms terms;
     double believed = w->by == APPROX ? w->approx_s : w->belief_s;
-    gdp_cost_terms(w->tally, &w->rates, &w->weights, ask, worker, w->now, &terms);
+    gdp_cost_terms(w->tally, &w->rates, &w->weights, ask, &worker, 1, w->now, &terms);
     gdp_tally_place(w->tally, &w->lots[r - w->requests], ask, &terms, w->now);
     if (believed > 0)
         for (uint32_t i = 0; i < r->blocks; i++) map_add(&w->known[worker], r->chain[i])->until = w->now + believed;

@@ -30,12 +30,24 @@
  *       backlog(now) = max(free_at - now, floor booked)           late: what is booked and overdue does not vanish
  *
  * Everything here is arithmetic on structs: no clock (`now_s` is an argument, seconds on any steady clock), no lock (the
- * books hold one), no allocation after gdp_tally_new. Numbers per worker stand in arrays of their own (SoA), so choosing
- * among 256 workers is a gather and one vector loop. */
+ * books hold one), no allocation after gdp_tally_new.
+ *
+ * What a request costs the router itself, place + first token + settle among 256 workers (load.h), in ns of a core on
+ * which the calibration loop of bench/micro takes 2,000 (and what it was, in brackets):
+ *
+ *     which of them may, and what each costs (survey.c)      680    [3,200]
+ *     the cheapest, and of equals which                      260      [650]
+ *     the cheapest others, and the terms that are shown      150      [100]
+ *     learning from its first token and its end              100      [150]
+ *     the ledger, three times the lock, the rest             210      [200]
+ *                                                          1,400    [4,300]
+ *
+ * The survey is 120 instructions for four workers, one of them a division. */
 #ifndef GDP_COST_H
 #define GDP_COST_H
 
-#include "gdp/base.h"
+#include "gdp/late.h"
+#include "gdp/roster.h"
 
 #define GDP_MEDIA 3 /* GPU, CPU, STORAGE */
 #define GDP_FIT_TERMS 3
@@ -82,19 +94,28 @@ void gdp_weights_init(gdp_weights *w); /* the defaults */
 typedef struct {
     uint32_t slots;
     uint32_t pitch; /* from one array to the next, in doubles */
+    /* What is read to choose: GDP_SEEN columns, this one first, in this order. */
+    double *inflight; /* of the books: booked and not settled, by any policy; stays when the slot is reset */
     double *free_at_s, *booked_s; /* the ledger */
     double *running;              /* requests past their first token */
     double *waiting;              /* requests placed, before it */
     double *context;              /* prompt and expected output tokens of both */
     double *kv_tokens;            /* unique tokens that they pin, as far as we know */
-    double *kv_capacity;          /* 0: not known, never full */
+    double *kv_capacity;          /* INFINITY: not known, never full */
     uint64_t *key;                /* for rendezvous */
     uint16_t *class_of;           /* which gdp_rates */
     /* For learning: integrals over time of running, context and computed prompt seconds, and the last first token. */
     double *seen_s, *sum_running, *sum_context, *computed_s;
     double *first_s, *lot_s, *lot_tokens, *lot_attention, *lot_prompts, *lot_booked_s;
-    double *scratch; /* gathered columns of the candidates */
+    double *cost;       /* of the last survey, by place; INFINITY: may not be chosen */
+    double *low;        /* the least of each row of those */
+    double *cached;     /* tokens, by place */
+    uint32_t *equal;    /* scratch: places that cost the same */
+    gdp_roster *roster; /* scratch, for who comes with a mere list */
+    double *rows;       /* the memory of all columns */
 } gdp_tally;
+
+#define GDP_SEEN 8
 
 gdp_tally *gdp_tally_new(uint32_t slots); /* NULL when out of memory */
 void gdp_tally_free(gdp_tally *t);
@@ -123,13 +144,37 @@ typedef struct {
     double total; /* weighted */
 } gdp_terms;
 
-/* The terms of one candidate: what /explain shows, and exactly what gdp_cost_choose compares. */
-void gdp_cost_terms(const gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask, uint32_t slot,
-                    double now_s, gdp_terms *out);
+/* The terms of some candidates: what /explain shows, and to the last bit what the choices below compare. */
+void gdp_cost_terms(const gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
+                    const uint32_t *slots, uint32_t n, double now_s, gdp_terms *out);
 
-/* The cheapest of slots[0..n), ties by rendezvous hash of the first block beyond the deepest match of any of them, so a
- * new prefix goes to the same worker from every frontend. Returns an index into slots, GDP_BAD when n is 0.
- * `tied` (may be NULL): how many were equal. The tally's scratch is written; nothing else is. */
+/* Who of the roster may be chosen. limits: as roster->limit, or a stricter column. rule NULL: who has room. Otherwise
+ * late.h's rule for a prompt of so many tokens, with the backlog by the floor of `usual`. */
+typedef struct {
+    const double *limits;
+    const gdp_late_rule *rule;
+    const gdp_weights *usual;
+    double prompt;
+} gdp_doors;
+
+typedef struct {
+    uint32_t fit, open; /* may be chosen; of these, with no more than full_s of work */
+    double least;       /* cost */
+} gdp_survey;
+
+/* Looks at all workers of the roster and leaves in t->cost by place what each costs, INFINITY where its door is shut and
+ * only there. A laden one, which would bear one more after more than full_s of work, may be chosen for what it costs;
+ * with ask NULL it is shut, too, and the others cost nothing. */
+gdp_survey gdp_cost_survey(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
+                           const gdp_roster *roster, const gdp_doors *doors, double now_s);
+
+/* After a survey: the place of the cheapest, ties by the most cached tokens, then by rendezvous hash of the first block
+ * beyond the deepest match of any that may be chosen, so a new prefix goes to the same worker from every frontend. Some
+ * must be fit. `tied`: how many were equal. */
+uint32_t gdp_cost_cheapest(gdp_tally *t, const gdp_weights *w, const gdp_ask *ask, const gdp_roster *roster, double least,
+                           uint32_t *tied);
+
+/* Both for a mere list of slots, all of them open. Returns an index into slots, GDP_BAD when n is 0. */
 int gdp_cost_choose(gdp_tally *t, const gdp_rates *rates, const gdp_weights *w, const gdp_ask *ask,
                     const uint32_t *slots, uint32_t n, double now_s, gdp_terms *chosen, uint32_t *tied);
 

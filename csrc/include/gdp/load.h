@@ -33,7 +33,6 @@
 #include "gdp/late.h"
 
 #define GDP_SLOTS_MAX 4096
-#define GDP_CLASSES 64 /* of workers: each learns rates of its own */
 #define GDP_TEXT_BLOCK 256 /* bytes of a prompt's text that have a name */
 #define GDP_SHOWN 4    /* candidates that a placement shows, the chosen one first */
 #define GDP_ID_MAX 96
@@ -85,7 +84,7 @@ typedef struct {
 } gdp_audit;
 
 typedef struct {
-    uint32_t inflight;
+    uint32_t inflight; /* in a copy */
     uint32_t failures; /* in a row */
     uint32_t opened;   /* times opened in a row, for the back-off */
     uint8_t circuit;
@@ -94,8 +93,8 @@ typedef struct {
     uint64_t placed, ok, failed, ejected; /* since the slot was taken */
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     gdp_audit audit[2]; /* of exact predictions, and of those made from text */
-    double trust;       /* running mean of realised / predicted cached tokens of predictions from text */
-    /* copies out of the ledger */
+    /* in a copy: */
+    double trust; /* running mean of realised / predicted cached tokens of predictions from text */
     double backlog_s, running, waiting, kv_tokens, kv_capacity;
 } gdp_book;
 
@@ -153,7 +152,15 @@ typedef struct {
     double least_backlog_s; /* of the usable */
 } gdp_placement;
 
-/* Choose among candidates[0..n) (indices into workers) and book. */
+/* The READY ones of which[0..n) (indices into workers, each once), by slot, for as long as that table is in force. NULL
+ * when out of memory. */
+gdp_roster *gdp_roster_new(const gdp_worker *workers, const uint32_t *which, uint32_t n);
+
+/* Choose among them and book. `chosen` is an index into the workers that the roster was made of. */
+gdp_placing gdp_place_among(gdp_books *b, const gdp_roster *roster, const gdp_wish *wish, uint64_t now_ns,
+                            gdp_placement *out);
+
+/* The same for those who have no roster: makes one each time. candidates[0..n) are indices into workers, each once. */
 gdp_placing gdp_place(gdp_books *b, const gdp_worker *workers, const uint32_t *candidates, uint32_t n,
                       const gdp_wish *wish, uint64_t now_ns, gdp_placement *out);
 

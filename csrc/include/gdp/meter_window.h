@@ -56,9 +56,9 @@ static inline size_t gdp_window_bytes(uint32_t buckets)
     return sizeof(gdp_window) + 2 * sizeof(uint32_t) * buckets;
 }
 
-void gdp_flow_add(gdp_flow *f, double value, uint64_t now_ns);
-/* `n` times the same value, in one bucket. */
-void gdp_window_add(gdp_window *w, unsigned bucket, double value, uint32_t n, uint64_t now_ns);
+/* The open second is over, or the clock went elsewhere: what writing does first when it hears of another second. */
+void gdp_flow_turn(gdp_flow *f, uint64_t second);
+void gdp_window_turn(gdp_window *w, uint64_t second);
 
 /* Add what the window (now - window_s, now] holds. 1 <= window_s <= 900. */
 void gdp_flow_look(const gdp_flow *f, uint64_t now_ns, uint32_t window_s, gdp_view *into);

@@ -57,7 +57,8 @@ typedef struct {
     uint32_t predict_s, predict_text_s; /* how long a placement lets us expect its blocks there; 0: not at all */
 } gdp_settings;
 
-/* A table is built by control, then published and never changed. All return 0 or GDP_NOMEM/GDP_BAD. */
+/* A table is built by control, its workers before the models that they serve, then published and never changed. All return
+ * 0 or GDP_NOMEM/GDP_BAD. */
 gdp_table *gdp_table_new(const gdp_settings *s, uint32_t n_workers, uint32_t n_models);
 int gdp_table_worker(gdp_table *t, uint32_t i, const gdp_worker *w);
 int gdp_table_model(gdp_table *t, uint32_t i, const char *name, size_t len, const uint32_t *workers, uint32_t n,

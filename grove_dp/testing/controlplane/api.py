@@ -148,13 +148,18 @@ class Api:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """One call, whatever it answers."""
-        with contextlib.suppress(IndexError):
-            idle = self._idle.pop()
+        if (idle := self._idle_connection()) is not None:
             try:
                 return self._exchange(idle, method, path, body, headers or {})
             except (http.client.HTTPException, OSError):  # the server closed it while it was idle
                 idle.close()
         return self._exchange(self.connection(TIMEOUT_S), method, path, body, headers or {})
+
+    def _idle_connection(self) -> http.client.HTTPSConnection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def connection(self, timeout_s: float | None) -> http.client.HTTPSConnection:
         """A connection of its own, for the caller to close."""
