@@ -27,6 +27,8 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "serve": "put the frontend before vLLM workers",
+    "metrics-adapter": "serve external metrics to HPA and KEDA, merged from all frontends",
+    "manifests": "tell or apply what a cluster needs",
     "worker-sim": "stand in for vLLM workers",
     "replay": "send a recorded trace to a frontend or a worker and report",
     "demo": "see it all work on this machine, with simulated workers",

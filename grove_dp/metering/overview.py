@@ -3,9 +3,9 @@
     addresses ── every RESOLVE_S ──> Frontends.sync
     Frontends.poll ── each POLL_S ──> merged ──> samples.picture ──> Board.publish
 
-Frontends are named one by one, or as one name with many addresses (a headless Service): then each address is
-a frontend. A name that cannot be resolved keeps its last addresses; those that are gone do not answer, and the
-picture says so.
+Frontends are named one by one, or as one name with many addresses (a headless Service): then each address
+is a frontend. A name that cannot be resolved keeps its last addresses; those that are gone do not answer, and
+the picture says so.
 """
 
 import asyncio

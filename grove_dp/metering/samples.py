@@ -9,7 +9,7 @@ model alone, in every namespace.
                                       learnt time of a step, or by cache in use, whichever is more
     queued_tokens                     of prompts that wait for a worker, shared out among the model's targets
                                       by their ready workers
-    queue_wait_seconds                99th percentile of the last minute; of every target of the model the same
+    queue_wait_seconds                99th percentile of the last minute; the same for all targets of a model
     output_tokens_per_second          as the workers counted them
 
 A load that nobody can know yet (no step learnt, no cache told, and something is decoding) is left out: it is
@@ -133,7 +133,7 @@ def _virtual_load(workers: Sequence[WorkerNow], curve: CurveSignal | None, itl_s
 
 
 def bucket_quantile(parts: Iterable[Mapping[int, float]], q: float) -> float:
-    """Within 2.2 % of the value at rank q of all observations in buckets of schema 4; 0 when there are none."""
+    """Within 2.2 % of the value at rank q of what stands in these buckets of schema 4; 0 when nothing does."""
     summed: defaultdict[int, float] = defaultdict(float)
     for part in parts:
         for bucket, count in part.items():

@@ -1,0 +1,177 @@
+"""`grove-dp metrics-adapter`: external.metrics.k8s.io and KEDA's metrics-api, from all frontends together."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grove_dp.errors import ConfigurationError, GroveError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from grove_dp.cli.main import Subparsers
+    from grove_dp.metering.adapter import Options
+
+__all__ = ["add_parser", "run"]
+
+_EPILOG = """\
+examples:
+  grove-dp metrics-adapter --frontends-dns grove-dp-admin.ml:9090 \\
+      --namespace grove-dp --service grove-dp-metrics-adapter --secret grove-dp-metrics-adapter-tls
+  grove-dp metrics-adapter --frontend http://10.0.0.7:9090 --frontend http://10.0.0.8:9090 \\
+      --tls-cert-file tls.crt --tls-key-file tls.key
+`grove-dp manifests metrics-adapter` makes what a cluster needs for it.
+Exit codes: 0 ended by SIGTERM, 1 failed at run time, 2 wrong usage or no cluster, 130 interrupted.
+"""
+
+
+class CannotServe(GroveError):
+    """The port is not to be had."""
+
+    reason = "CannotListen"
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    """Whom to ask, how to be reached, whom to trust."""
+    parser = subparsers.add_parser(
+        "metrics-adapter",
+        description="Serve external metrics to HPA and KEDA, merged from all frontends.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ask = parser.add_argument_group("whom to ask")
+    ask.add_argument(
+        "--frontend", action="append", default=[], metavar="URL", help="a frontend's admin port; repeatable"
+    )
+    ask.add_argument(
+        "--frontends-dns",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a name of which each address is a frontend, such as a headless Service",
+    )
+    face = parser.add_argument_group("how to be reached")
+    face.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    face.add_argument("--port", type=int, default=6443, help="port (%(default)s)")
+    face.add_argument(
+        "--tls-cert-file", type=Path, metavar="FILE", help="certificate, read again when it changes"
+    )
+    face.add_argument("--tls-key-file", type=Path, metavar="FILE", help="its key")
+    face.add_argument(
+        "--namespace", metavar="NAME", help="make and renew a certificate ourselves: our namespace,"
+    )
+    face.add_argument("--service", metavar="NAME", help="our Service, whose name the certificate is for,")
+    face.add_argument("--secret", metavar="NAME", help="and the Secret to keep it in")
+    trust = parser.add_argument_group("whom to trust")
+    trust.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="the cluster (else $KUBECONFIG, the pod's own)"
+    )
+    trust.add_argument(
+        "--requestheader-ca-file",
+        type=Path,
+        metavar="FILE",
+        help="CA of the front proxy (else the cluster's)",
+    )
+    trust.add_argument(
+        "--requestheader-allowed-name",
+        action="append",
+        default=[],
+        metavar="CN",
+        help="a front proxy's name; repeatable",
+    )
+    trust.add_argument(
+        "--trust-front-proxy",
+        action="store_true",
+        help="the front proxy has authorised already: ask no SubjectAccessReview",
+    )
+    trust.add_argument(
+        "--keda-token-file",
+        type=Path,
+        metavar="FILE",
+        help="a token that opens /keda, beside the cluster's own",
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal ends it."""
+    import asyncio
+
+    from uvloop import Loop
+
+    from grove_dp.log import LogWriter
+    from grove_dp.metering.overview import frontend_url
+
+    named = [frontend_url(url) for url in (*args.frontend, *args.frontends_dns)]
+    if not named:
+        raise ConfigurationError("name the frontends: --frontend URL or --frontends-dns HOST:PORT")
+    options = _options(args)
+    with LogWriter(args.log_level, args.log_format), asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(_serve(args.kubeconfig, options, named))
+
+
+def _options(args: argparse.Namespace) -> "Options":
+    from grove_dp.metering.adapter import Options
+    from grove_dp.metering.own_certificate import Place
+
+    own = (args.namespace, args.service, args.secret)
+    if any(own) and not all(own):
+        raise ConfigurationError("--namespace, --service and --secret belong together")
+    return Options(
+        host=args.host,
+        port=args.port,
+        place=Place(*own) if all(own) else None,
+        tls_cert_file=args.tls_cert_file,
+        tls_key_file=args.tls_key_file,
+        requestheader_ca_file=args.requestheader_ca_file,
+        requestheader_allowed_names=tuple(args.requestheader_allowed_name),
+        trust_front_proxy=args.trust_front_proxy,
+        keda_token_file=args.keda_token_file,
+    )
+
+
+async def _serve(kubeconfig: Path | None, options: "Options", named: Sequence[tuple[str, int]]) -> int:
+    import asyncio
+    import signal
+
+    import aiohttp
+
+    from grove_dp.clock import SystemClock
+    from grove_dp.kube.access import connect
+    from grove_dp.metering.adapter import Adapter
+    from grove_dp.metering.external import Board
+    from grove_dp.metering.merging import Frontends
+    from grove_dp.metering.overview import Overview, fetch_with
+
+    clock, loop = SystemClock(), asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+    for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
+        loop.add_signal_handler(number, lambda code=code: ended.done() or ended.set_result(code))
+    board = Board(clock)
+
+    async def work(adapter: Adapter, overview: Overview) -> None:
+        async with adapter, asyncio.TaskGroup() as group:
+            group.create_task(adapter.run())
+            group.create_task(overview.run())
+
+    async with aiohttp.ClientSession() as session, await connect(kubeconfig) as api:
+        overview = Overview(named, Frontends(fetch_with(session), clock), board.publish, clock)
+        working = asyncio.ensure_future(work(Adapter(board, api, clock, options), overview))
+        await asyncio.wait((working, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            _raise(working)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    return ended.result()
+
+
+def _raise(working: "asyncio.Future[None]") -> None:
+    """The error that ended it, as one that can be told."""
+    error = working.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError):
+        raise CannotServe(f"cannot listen: {error.strerror or error}; choose another --port") from None
+    raise error or RuntimeError("the adapter ended by itself")
