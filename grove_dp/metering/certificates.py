@@ -11,6 +11,7 @@ EC P-256: every verifier knows it, and making both keys takes a millisecond.
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import islice
 from typing import Final
 
 from cryptography import x509
@@ -29,6 +30,7 @@ __all__ = ["Authority", "expires", "fits", "serving", "still_valid"]
 
 VALID: Final = timedelta(days=90)
 RENEW_BEFORE: Final = timedelta(days=30)
+BUNDLE_MAX: Final = 16  # whoever deletes the Secret again and again makes a new authority each time
 SKEW: Final = timedelta(hours=1)  # clocks of nodes differ
 
 
@@ -127,7 +129,7 @@ def fits(certificate: Certificate, names: Iterable[str], wall_s: float) -> bool:
 
 
 def still_valid(bundles: Iterable[str], wall_s: float) -> str:
-    """All certificates of *bundles* that have not ended, each once, as one PEM."""
+    """The certificates of *bundles* that have not ended, each once, the first BUNDLE_MAX, as one PEM."""
     now = datetime.fromtimestamp(wall_s, UTC)
     kept: dict[bytes, str] = {}
     for bundle in bundles:
@@ -135,7 +137,7 @@ def still_valid(bundles: Iterable[str], wall_s: float) -> str:
             if now < found.not_valid_after_utc:
                 pem = found.public_bytes(serialization.Encoding.PEM).decode()
                 kept.setdefault(found.fingerprint(hashes.SHA256()), pem)
-    return "".join(kept.values())
+    return "".join(islice(kept.values(), BUNDLE_MAX))
 
 
 def _certificates(bundle: str) -> list[x509.Certificate]:

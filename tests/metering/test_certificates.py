@@ -3,7 +3,7 @@
 import pytest
 from cryptography import x509
 
-from grove_dp.metering.certificates import Authority, expires, fits, serving, still_valid
+from grove_dp.metering.certificates import BUNDLE_MAX, Authority, expires, fits, serving, still_valid
 from grove_dp.metering.external_tls import BadCertificate, Certificate, Face
 from tests.metering.external_rig import WALL_S
 
@@ -53,6 +53,12 @@ def test_a_bundle_keeps_what_is_still_valid_once():
     together = still_valid([second, first + second, "garbage"], WALL_S + 80 * DAY_S)
     assert together == second + first
     assert still_valid([together], WALL_S + 91 * DAY_S) == second
+
+
+def test_a_bundle_is_bounded_and_keeps_what_is_named_first():
+    pems = [Authority(f"a{number}", WALL_S).pem for number in range(20)]
+    together = still_valid(pems, WALL_S)
+    assert together == "".join(pems[:BUNDLE_MAX])
 
 
 def test_a_key_is_not_shown(made):
