@@ -1,51 +1,64 @@
-"""`grove-dp manifests`: what a cluster needs, as YAML, or applied to it."""
+"""`grove-dp manifests`: what is installed into a cluster, as YAML or applied at once."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from grove_dp.cli.main import Subparsers
+    from grove_dp.metering.manifests import Install
 
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
-examples:
-  grove-dp manifests metrics-adapter --image REGISTRY/grove-dp:1 --frontends-dns grove-dp-admin.ml:9090 > adapter.yaml
-  grove-dp manifests metrics-adapter --image REGISTRY/grove-dp:1 --frontends-dns grove-dp-admin.ml:9090 --apply
---apply refuses to take over an APIService that leads to somebody else's adapter.
+  grove-dp manifests metrics-adapter --image IMAGE --frontends-dns NAME:9090 | kubectl apply -f -
+  grove-dp manifests metrics-adapter --image IMAGE --frontends-dns NAME:9090 --apply
+
+A cluster has one APIService for external metrics. If another adapter has it, nothing is printed or applied
+(exit code 1); --offline does not look.
 """
 
 
 def add_parser(subparsers: "Subparsers") -> None:
-    """What, and how it differs between clusters."""
-    parser = subparsers.add_parser("manifests", description="Tell or apply what a cluster needs.")
-    what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
-    adapter = what.add_parser(
-        "metrics-adapter",
-        help="external metrics for HPA and KEDA",
+    """One name per part that can be installed."""
+    parser = subparsers.add_parser(
+        "manifests",
+        description="Print or apply what is installed into a cluster.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    adapter.add_argument("--image", required=True, help="of grove-dp")
-    adapter.add_argument(
-        "--frontends-dns", action="append", required=True, metavar="HOST:PORT", help="see the adapter"
+    parser.add_argument("part", choices=["metrics-adapter"], help="what to install")
+    parser.add_argument("--image", required=True, help="image with the command grove-dp")
+    parser.add_argument(
+        "--frontends-dns",
+        action="append",
+        required=True,
+        metavar="HOST:PORT",
+        help="a name whose addresses are the frontends' admin ports (repeatable)",
     )
-    adapter.add_argument("--namespace", default="grove-dp", help="to install into (%(default)s)")
-    adapter.add_argument("--name", default="grove-dp-metrics-adapter", help="of all objects (%(default)s)")
-    adapter.add_argument("--replicas", type=int, default=2, help="of the adapter (%(default)s)")
-    adapter.add_argument(
-        "--cert-manager-issuer", metavar="NAME", help="let cert-manager keep the certificate"
+    parser.add_argument("--namespace", default="grove-dp", help="where; it must exist (%(default)s)")
+    parser.add_argument(
+        "--name", default="grove-dp-metrics-adapter", help="of the Service and all others (%(default)s)"
     )
-    adapter.add_argument("--apply", action="store_true", help="apply instead of telling")
-    adapter.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster for --apply")
+    parser.add_argument("--replicas", type=int, default=2, help="of the adapter (%(default)s)")
+    parser.add_argument(
+        "--cert-manager-issuer", metavar="NAME", help="an Issuer there; unset: we keep a certificate"
+    )
+    parser.add_argument(
+        "--arg", action="append", default=[], metavar="WORD", help="more for the adapter (repeatable)"
+    )
+    parser.add_argument("--apply", action="store_true", help="apply instead of print")
+    parser.add_argument("--offline", action="store_true", help="print without looking at the cluster")
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="else $KUBECONFIG or ~/.kube/config")
+    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or apply."""
+    """Print the documents, or apply them."""
     import asyncio
 
-    from grove_dp.metering.manifests import Install, documents, install, to_yaml
+    from grove_dp.metering.manifests import Install, documents, to_yaml
     from grove_dp.metering.overview import frontend_url
 
     for named in args.frontends_dns:
@@ -54,20 +67,26 @@ def run(args: argparse.Namespace) -> int:
         namespace=args.namespace,
         name=args.name,
         image=args.image,
-        args=tuple(word for named in args.frontends_dns for word in ("--frontends-dns", named)),
+        args=(*(word for named in args.frontends_dns for word in ("--frontends-dns", named)), *args.arg),
         replicas=args.replicas,
         cert_manager_issuer=args.cert_manager_issuer,
     )
+    if args.apply or not args.offline:
+        asyncio.run(_with_cluster(to, args))
     if not args.apply:
-        print(to_yaml(documents(to)), end="")
-        return 0
-
-    async def apply() -> list[str]:
-        from grove_dp.kube.access import connect
-
-        async with await connect(args.kubeconfig) as api:
-            return await install(api, to)
-
-    for line in asyncio.run(apply()):
-        print(f"applied {line}")
+        sys.stdout.write(to_yaml(documents(to)))
     return 0
+
+
+async def _with_cluster(to: "Install", args: argparse.Namespace) -> None:
+    """Look whose the APIService is; then apply, if asked to."""
+    from grove_dp.kube.access import connect
+    from grove_dp.metering.manifests import install
+    from grove_dp.metering.registration import check_free
+
+    async with await connect(args.kubeconfig, args.context) as api:
+        if not args.apply:
+            await check_free(api, to.namespace, to.place.service)
+            return
+        for applied in await install(api, to):
+            print(f"applied {applied}")

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     import asyncio
 
     from grove_dp.cli.main import Subparsers
-    from grove_dp.metering.adapter import Options
+    from grove_dp.metering.adapter import Adapter, Options
+    from grove_dp.metering.overview import Overview
 
 __all__ = ["add_parser", "run"]
+
+DRAIN_S = 5.0
 
 _EPILOG = """\
 examples:
@@ -51,6 +54,13 @@ def add_parser(subparsers: "Subparsers") -> None:
         metavar="HOST:PORT",
         help="a name of which each address is a frontend, such as a headless Service",
     )
+    ask.add_argument(
+        "--window",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="that rates are of: shorter is quicker and less calm (%(default)g)",
+    )
     face = parser.add_argument_group("how to be reached")
     face.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     face.add_argument("--port", type=int, default=6443, help="port (%(default)s)")
@@ -67,6 +77,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     trust.add_argument(
         "--kubeconfig", type=Path, metavar="FILE", help="the cluster (else $KUBECONFIG, the pod's own)"
     )
+    trust.add_argument("--context", metavar="NAME", help="of the kubeconfig")
     trust.add_argument(
         "--requestheader-ca-file",
         type=Path,
@@ -107,9 +118,11 @@ def run(args: argparse.Namespace) -> int:
     named = [frontend_url(url) for url in (*args.frontend, *args.frontends_dns)]
     if not named:
         raise ConfigurationError("name the frontends: --frontend URL or --frontends-dns HOST:PORT")
+    if not 5 <= args.window <= 900:
+        raise ConfigurationError(f"--window must be 5 to 900 seconds, got {args.window:g}")
     options = _options(args)
     with LogWriter(args.log_level, args.log_format), asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(_serve(args.kubeconfig, options, named))
+        return runner.run(_serve(args, options, named))
 
 
 def _options(args: argparse.Namespace) -> "Options":
@@ -132,8 +145,9 @@ def _options(args: argparse.Namespace) -> "Options":
     )
 
 
-async def _serve(kubeconfig: Path | None, options: "Options", named: Sequence[tuple[str, int]]) -> int:
+async def _serve(args: argparse.Namespace, options: "Options", named: Sequence[tuple[str, int]]) -> int:
     import asyncio
+    import gc
     import signal
 
     import aiohttp
@@ -147,24 +161,42 @@ async def _serve(kubeconfig: Path | None, options: "Options", named: Sequence[tu
 
     clock, loop = SystemClock(), asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
-    for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
-        loop.add_signal_handler(number, lambda code=code: ended.done() or ended.set_result(code))
+
+    def end(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
     board = Board(clock)
+    async with aiohttp.ClientSession() as session, await connect(args.kubeconfig, args.context) as api:
+        adapter = Adapter(board, api, clock, options)
+        overview = Overview(
+            named, Frontends(fetch_with(session), clock, window_s=args.window), board.publish, clock
+        )
 
-    async def work(adapter: Adapter, overview: Overview) -> None:
-        async with adapter, asyncio.TaskGroup() as group:
-            group.create_task(adapter.run())
-            group.create_task(overview.run())
+        def drain() -> None:
+            """Kubernetes goes on sending until it has seen that we are not ready."""
+            adapter.drain()
+            loop.call_later(DRAIN_S, end, 0)
+            loop.add_signal_handler(signal.SIGTERM, end, 0)
 
-    async with aiohttp.ClientSession() as session, await connect(kubeconfig) as api:
-        overview = Overview(named, Frontends(fetch_with(session), clock), board.publish, clock)
-        working = asyncio.ensure_future(work(Adapter(board, api, clock, options), overview))
+        loop.add_signal_handler(signal.SIGTERM, drain)
+        loop.add_signal_handler(signal.SIGINT, end, 130)
+        gc.freeze()  # the kubernetes package is 1,600 modules that no collection need look at
+        working = asyncio.ensure_future(_work(adapter, overview))
         await asyncio.wait((working, ended), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             _raise(working)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
     return ended.result()
+
+
+async def _work(adapter: "Adapter", overview: "Overview") -> None:
+    import asyncio
+
+    async with adapter, asyncio.TaskGroup() as group:
+        group.create_task(adapter.run())
+        group.create_task(overview.run())
 
 
 def _raise(working: "asyncio.Future[None]") -> None:

@@ -17,7 +17,7 @@ from typing import Final
 import aiohttp
 
 from grove_dp.clock import Clock
-from grove_dp.errors import ClientFault, GroveError
+from grove_dp.errors import ConfigurationError, GroveError
 from grove_dp.metering.external import Picture
 from grove_dp.metering.merging import Frontends
 from grove_dp.metering.samples import picture
@@ -38,17 +38,11 @@ class Unanswered(GroveError):
     reason = "Unanswered"
 
 
-class BadFrontend(ClientFault):
-    """What was named is no frontend's admin port."""
-
-    reason = "BadFrontend"
-
-
 def frontend_url(named: str) -> tuple[str, int]:
-    """Host and port of `http://HOST:PORT` or HOST:PORT. BadFrontend."""
+    """Host and port of `http://HOST:PORT` or HOST:PORT. ConfigurationError."""
     host, _, port = named.removeprefix("http://").removesuffix("/").rpartition(":")
     if not host or not port.isdigit() or not 1 <= int(port) <= 65_535 or "/" in host:
-        raise BadFrontend(f"{named!r} is no frontend's admin port; write http://HOST:PORT")
+        raise ConfigurationError(f"{named!r} is no frontend's admin port; write http://HOST:PORT")
     return host.strip("[]"), int(port)
 
 

@@ -133,7 +133,7 @@ def _virtual_load(workers: Sequence[WorkerNow], curve: CurveSignal | None, itl_s
 
 
 def bucket_quantile(parts: Iterable[Mapping[int, float]], q: float) -> float:
-    """Within 2.2 % of the value at rank q of what stands in these buckets of schema 4; 0 when nothing does."""
+    """Within 2.2 % of the value at rank q of what these buckets of schema 4 hold; 0 when that is nothing."""
     summed: defaultdict[int, float] = defaultdict(float)
     for part in parts:
         for bucket, count in part.items():
