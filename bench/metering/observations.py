@@ -11,7 +11,7 @@ from itertools import repeat
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from bench.metering.timing import Case, medians_ns
+from bench.metering.timing import Case, least_ns
 from bench.micro.cases import load
 from bench.results import Row, row
 from grove_dp.metering.meter import Meter
@@ -56,7 +56,7 @@ def python_cases() -> dict[str, Case]:
 def rows(turns: int) -> Iterator[Row]:
     cases = load()
     with cases.metered(window=False) as bare, cases.metered(window=True) as windowed:
-        ns = medians_ns(
+        ns = least_ns(
             {
                 **python_cases(),
                 "c": bare.observe,

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 
 from bench.metering.observations import VLLM_BUCKETS
-from bench.metering.timing import Case, medians_ns
+from bench.metering.timing import Case, least_ns
 from bench.results import Row, row
 from grove_dp.metering.meter import Meter, rungs
 from grove_dp.native.meter import OPENMETRICS_1, OPENMETRICS_2, TEXT
@@ -52,7 +52,7 @@ def rows(turns: int) -> Iterator[Row]:
             generate_latest(registry)
 
     cases = {name: render(form) for name, form in FORMS}
-    ns = medians_ns({**cases, "theirs": render_theirs}, max(3, turns // 5))
+    ns = least_ns({**cases, "theirs": render_theirs}, max(3, turns // 5))
     for name, form in FORMS:
         yield row(
             f"{SERIES:,} histograms, {name}",

@@ -30,7 +30,7 @@ CORE = (
     "route/tally",
     "route/late",
     "base/alloc",
-    "meter/meter",
+    "meter/hist",
 )
 FLAGS = ["-std=c11", "-D_GNU_SOURCE=", "-O3", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 TTFT_SLO_S, ITL_SLO_S = 2.0, 0.060

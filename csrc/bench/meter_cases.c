@@ -54,7 +54,10 @@ gdp_metered *gdp_metered_new(bool window, uint32_t per_second) {
         x->values[i] = exp(-4 + radius * cos(6.283185307179586 * uniform(&state)));
     }
     x->step_ns = GDP_SECOND_NS / per_second;
-    gdp_case_meter_observe(x, per_second * LIFE_S);
+    for (uint32_t i = 0; i < per_second * LIFE_S; i++) {
+        gdp_case_meter_observe(x, 1);
+        gdp_counter_add(x->counter, 3, x->now_ns);
+    }
     return x;
 }
 

@@ -2,16 +2,24 @@
 #include "gdp/meter_window.h"
 
 #include <assert.h>
+#include <sched.h>
 
 #include "shared.h"
 
 #define LATE_S 2u        /* observations may be so much older than the open second */
-#define LOOKS_MAX 10000u /* a writer that dies within a microsecond must not hold its readers for ever */
+#define SPINS 64u        /* looks before a reader gives way: the writer may wait for this very CPU */
+#define LOOKS_MAX 10000u /* a writer that dies within that microsecond must not hold its readers for ever */
 #define SLOT_WORDS (sizeof(gdp_slot) / sizeof(uint64_t))
 
 static_assert(sizeof(gdp_slot) % sizeof(uint64_t) == 0, "slots are copied word by word");
 
 /* ---- shared by both ------------------------------------------------------------------------------------------ */
+
+static bool look_again(unsigned looks)
+{
+    if (looks > SPINS) sched_yield();
+    return looks < LOOKS_MAX;
+}
 
 static void change_begins(uint32_t *seq)
 {
@@ -110,7 +118,7 @@ static gdp_view flow_gather(const gdp_flow *f, uint64_t now_ns, uint32_t window_
 void gdp_flow_look(const gdp_flow *f, uint64_t now_ns, uint32_t window_s, gdp_view *into)
 {
     gdp_view found = {.count = 0};
-    for (unsigned looks = 0; looks < LOOKS_MAX; looks++) {
+    for (unsigned looks = 0; look_again(looks); looks++) {
         const uint32_t seq = GDP_ACQUIRE(&f->seq);
         if (seq & 1) continue;
         found = flow_gather(f, now_ns, window_s);
@@ -212,7 +220,7 @@ static void window_gather(const gdp_window *w, uint64_t now_ns, uint32_t window_
 void gdp_window_look(const gdp_window *w, uint64_t now_ns, uint32_t window_s, gdp_view *into)
 {
     gdp_view found = {.count = 0};
-    for (unsigned looks = 0; looks < LOOKS_MAX; looks++) {
+    for (unsigned looks = 0; look_again(looks); looks++) {
         const uint32_t seq = GDP_ACQUIRE(&w->seq);
         if (seq & 1) continue;
         window_gather(w, now_ns, window_s, &found);

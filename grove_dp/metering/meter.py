@@ -112,6 +112,10 @@ def form_for(accept: str, *, protobuf: bool = True) -> Form:
     return best
 
 
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def _quality(text: str) -> float:
     try:
         return float(text)
@@ -167,6 +171,17 @@ class Meter(native.Meter):
         pages = [self.render(form.number, False), *map(encode, others)]
         text = b"".join(page.removesuffix(_END) for page in pages)
         return text if form is TEXT else text + _END
+
+    def reference(self) -> str:
+        """Every family as a row of a table in Markdown: for a page that lists what there is."""
+        head = "| metric | kind | unit | labels | window | what |\n|---|---|---|---|---|---|\n"
+        rows = (
+            f"| `{family.name}{'_total' if family.kind == 'counter' else ''}` | {family.kind} "
+            f"| {family.unit or '-'} | {', '.join(family.labels) or '-'} "
+            f"| {'1..900 s' if family.windowed else '-'} | {_cell(family.help)} |\n"
+            for family in sorted(self.families.values(), key=lambda family: family.name)
+        )
+        return head + "".join(rows)
 
     def collect(self) -> "Iterator[Metric]":
         """The series as prometheus-client's families, for another registry's page; 15 us a sample."""

@@ -75,7 +75,6 @@ cdef class Meter:
     cdef gdp_page _page
     cdef bint _rendering
     cdef readonly dict families
-    cdef uint64_t _now(self) except? 0
     cdef Family _family(self, gdp_family_spec *spec, str name, str help, str unit, tuple labels)
 
 cdef class Family:

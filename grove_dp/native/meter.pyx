@@ -22,26 +22,27 @@ Window = namedtuple("Window", "n sum span_s")
 Buckets = namedtuple("Buckets", "bounds counts sum")
 
 
+cdef inline uint64_t _now(Meter meter) except? 0:
+    """PERF: the coarse clock is a few ms late and costs 5 ns; windows are made of seconds."""
+    cdef timespec t
+    if meter._clock is not None:
+        return <uint64_t> (<double> meter._clock() * 1e9)
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t)
+    return <uint64_t> t.tv_sec * 1000000000 + <uint64_t> t.tv_nsec
+
+
 @cython.no_gc_clear  # its families' series use it to their end
 cdef class Meter:
     def __cinit__(self, clock=None, **_):  # a subclass may take more
         self._clock = clock
         self.families = {}
-        self._m = gdp_meter_new(self._now())
+        self._m = gdp_meter_new(_now(self))
         if self._m is NULL:
             raise MemoryError
 
     def __dealloc__(self):
         gdp_meter_free(self._m)
         gdp_page_free(&self._page)
-
-    cdef uint64_t _now(self) except? 0:
-        """PERF: the coarse clock is a few ms late and costs 5 ns; windows are made of seconds."""
-        cdef timespec t
-        if self._clock is not None:
-            return <uint64_t> (<double> self._clock() * 1e9)
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &t)
-        return <uint64_t> t.tv_sec * 1000000000 + <uint64_t> t.tv_nsec
 
     @property
     def nbytes(self):
@@ -210,7 +211,7 @@ cdef class Counter(Series):
             _open_counter(self)
         if not by >= 0:
             raise ValueError(f"a counter only grows: {self.family.name}.add({by})")
-        gdp_counter_add(self._c, by, self._meter._now() if self._timed else 0)
+        gdp_counter_add(self._c, by, _now(self._meter) if self._timed else 0)
 
     def rate(self, unsigned int window_s):
         cdef gdp_view view
@@ -235,12 +236,12 @@ cdef class Histogram(Series):
     def observe(self, double value):
         if self._h is NULL:
             _open_histogram(self)
-        gdp_histogram_observe(self._h, value, self._meter._now() if self._timed else 0)
+        gdp_histogram_observe(self._h, value, _now(self._meter) if self._timed else 0)
 
     def observe_times(self, double value, unsigned int times):
         if self._h is NULL:
             _open_histogram(self)
-        gdp_histogram_observe_times(self._h, value, times, self._meter._now() if self._timed else 0)
+        gdp_histogram_observe_times(self._h, value, times, _now(self._meter) if self._timed else 0)
 
     def rate(self, unsigned int window_s):
         cdef gdp_view view
@@ -303,7 +304,7 @@ cdef int _open_histogram(Histogram histogram) except -1:
 
 cdef double _look(Series series, unsigned int window_s, gdp_view *view) except? -1:
     """Adds what the last seconds of a series hold; the length of that window."""
-    cdef double span_s = gdp_series_view(series._s, series._meter._now(), window_s, view)
+    cdef double span_s = gdp_series_view(series._s, _now(series._meter), window_s, view)
     if span_s < 0:
         if not 1 <= window_s <= GDP_WINDOW_MAX_S:
             raise ValueError(f"a window is 1..{GDP_WINDOW_MAX_S} seconds long, got {window_s}")

@@ -262,6 +262,16 @@ def test_a_native_histogram_of_less_than_a_second_begins_below_zero(meter):
     assert "positive_spans:[-32:2],positive_deltas:[1,0]" in line
 
 
+def test_the_reference_lists_what_there_is(filled):
+    head, _, *rows = filled.reference().splitlines()
+    assert head == "| metric | kind | unit | labels | window | what |"
+    assert rows == [
+        "| `app_load` | gauge | - | - | - | Load |",
+        '| `app_tokens_total` | counter | tokens | model, class | - | A "b" \\ c d |',
+        "| `app_wait_seconds` | histogram | seconds | model | - | Wait |",
+    ]
+
+
 # ---------------------------------------------------------------- protobuf
 
 

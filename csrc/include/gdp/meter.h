@@ -81,6 +81,12 @@ void gdp_histogram_observe(gdp_histogram *h, double value, uint64_t now_ns);
 /* `times` the same value: the gaps of an event that brought several tokens. */
 void gdp_histogram_observe_times(gdp_histogram *h, double value, uint32_t times, uint64_t now_ns);
 
+/* A time that was measured in nanoseconds, into a series of seconds. */
+static inline void gdp_histogram_observe_ns(gdp_histogram *h, uint64_t ns, uint64_t now_ns)
+{
+    gdp_histogram_observe(h, (double)ns * 1e-9, now_ns);
+}
+
 /* ---- reading: any thread ---------------------------------------------------------------------------------------- */
 
 const gdp_scale *gdp_series_scale(const gdp_series *s);
