@@ -9,7 +9,7 @@
 static _Thread_local long gdp_alloc_left = -1; /* -1: never fail; n: fail after n more */
 
 /* True when this allocation is the one to fail. Once failing it stays failing, as a full machine does. */
-static bool gdp_alloc_starved(void)
+bool gdp_alloc_refused(void)
 {
     if (GDP_LIKELY(gdp_alloc_left < 0)) return false;
     if (gdp_alloc_left == 0) return true;
@@ -19,12 +19,12 @@ static bool gdp_alloc_starved(void)
 
 void *gdp_alloc(size_t size)
 {
-    return gdp_alloc_starved() ? NULL : calloc(1, size ? size : 1);
+    return gdp_alloc_refused() ? NULL : calloc(1, size ? size : 1);
 }
 
 void *gdp_resize(void *old, size_t size)
 {
-    return gdp_alloc_starved() ? NULL : realloc(old, size ? size : 1);
+    return gdp_alloc_refused() ? NULL : realloc(old, size ? size : 1);
 }
 
 void gdp_free(void *p)

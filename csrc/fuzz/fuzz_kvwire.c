@@ -56,6 +56,13 @@ static void gdp_fuzz_clear(void *self, uint32_t slot)
     ((gdp_fuzz_sink *)self)->n = 0;
 }
 
+static void gdp_fuzz_ahead(void *self, const uint64_t *chain, uint32_t n, bool near)
+{
+    (void)near;
+    FUZZ_CHECK(self && n > 0 && n <= 128);
+    for (uint32_t i = 0; i < n; i++) FUZZ_CHECK(*(const volatile uint64_t *)&chain[i] == chain[i]); /* it may be read */
+}
+
 static void gdp_fuzz_event(const gdp_kv_batch *b, const gdp_kv_event *e, size_t size)
 {
     FUZZ_CHECK(e->kind <= GDP_KV_CLEARED && e->medium <= GDP_KV_ELSEWHERE && (e->full || e->told));
@@ -86,9 +93,10 @@ int gdp_fuzz_kvwire(const uint8_t *data, size_t size)
     gdp_kv_batch batch = {0};
     sink.n = 0, sink.full = false;
     gdp_chain_key_init(&key, "fuzz", 4);
-    gdp_kvfeed *feed = gdp_kvfeed_new(&(gdp_kvfeed_options){
-        3, &key, "m", 1, {&sink, gdp_fuzz_store, gdp_fuzz_remove, gdp_fuzz_clear}, 1, 512});
-    FUZZ_CHECK(feed != NULL);
+    gdp_arena *arena = gdp_arena_new();
+    gdp_kvfeed *feed = gdp_kvfeed_new_in(&(gdp_kvfeed_options){
+        3, &key, "m", 1, {&sink, gdp_fuzz_store, gdp_fuzz_remove, gdp_fuzz_clear, gdp_fuzz_ahead}, 1, 512}, arena);
+    FUZZ_CHECK(arena != NULL && feed != NULL);
     for (size_t at = 0; at + 3 <= size;) {
         size_t len = (size_t)data[at] << 8 | data[at + 1];
         const uint32_t flags = data[at + 2] & GDP_KV_ASKED;
@@ -103,6 +111,7 @@ int gdp_fuzz_kvwire(const uint8_t *data, size_t size)
     while (gdp_kvfeed_drop(feed, 3) > 0) FUZZ_CHECK(sink.n <= gdp_kvfeed_held(feed));
     FUZZ_CHECK(sink.n == 0 && c->waiting == c->joined + c->dropped);
     gdp_kvfeed_free(feed);
+    gdp_arena_free(arena);
     gdp_kv_batch_free(&batch);
     return 0;
 }

@@ -1,7 +1,8 @@
 #include "epoch.h"
 
-void gdp_epoch_init(gdp_epoch *e)
+void gdp_epoch_init(gdp_epoch *e, gdp_arena *arena)
 {
+    e->arena = arena;
     atomic_init(&e->now, 1);
 }
 
@@ -52,7 +53,7 @@ size_t gdp_epoch_collect(gdp_epoch *e)
         e->first = thing->next;
         if (!e->first) e->last = NULL;
         bytes += thing->bytes;
-        gdp_free(thing->raw);
+        gdp_arena_give(e->arena, thing->raw);
     }
     e->waiting = 0;
     return bytes;

@@ -13,7 +13,7 @@
 
 #include <stdatomic.h>
 
-#include "gdp/base.h"
+#include "gdp/arena.h"
 
 #define GDP_SEATS 64u
 
@@ -33,12 +33,13 @@ typedef struct gdp_retired {
 
 typedef struct {
     _Atomic uint64_t now;
+    gdp_arena *arena; /* that retired things came from */
     gdp_retired *first, *last;
     uint32_t waiting; /* retired since the last collection */
     gdp_seat seats[GDP_SEATS];
 } gdp_epoch;
 
-void gdp_epoch_init(gdp_epoch *e);
+void gdp_epoch_init(gdp_epoch *e, gdp_arena *arena);
 gdp_seat *gdp_epoch_sit(gdp_epoch *e, void *owner); /* NULL: all taken */
 void gdp_epoch_stand(gdp_seat *seat);
 

@@ -17,21 +17,27 @@
 
 void *gdp_index_take(gdp_index *x, size_t bytes, size_t spare)
 {
-    const size_t heap = gdp_heap_bytes(bytes);
+    const size_t heap = gdp_arena_cost(bytes);
     if (x->count.bytes + heap + spare > x->count.bytes_max) {
         gdp_index_collect(x);
         if (x->count.bytes + heap + spare > x->count.bytes_max) return NULL;
     }
-    void *p = gdp_alloc(bytes);
+    void *p = gdp_arena_take(x->arena, bytes);
     if (p) x->count.bytes += heap;
     return p;
+}
+
+void *gdp_index_zeroed(gdp_index *x, size_t bytes, size_t spare)
+{
+    void *p = gdp_index_take(x, bytes, spare);
+    return p ? memset(p, 0, bytes) : NULL;
 }
 
 void gdp_index_give(gdp_index *x, void *p, size_t bytes)
 {
     if (!p) return;
-    x->count.bytes -= gdp_heap_bytes(bytes);
-    gdp_free(p);
+    x->count.bytes -= gdp_arena_cost(bytes);
+    gdp_arena_give(x->arena, p);
 }
 
 void gdp_index_collect(gdp_index *x)
@@ -110,11 +116,12 @@ gdp_index *gdp_index_new(const gdp_index_options *options)
     gdp_index *x = (gdp_index *)(((uintptr_t)raw + 63) & ~(uintptr_t)63);
     x->raw = raw;
     gdp_index_measure(x, options);
-    gdp_epoch_init(&x->epoch);
-    x->count.bytes = gdp_heap_bytes(sizeof(gdp_index) + 64);
-    x->chunks = gdp_index_take(x, sizeof *x->chunks * x->chunks_max, 0);
-    x->chunk_raw = gdp_index_take(x, sizeof *x->chunk_raw * x->chunks_max, 0);
-    if (!x->chunks || !x->chunk_raw || !gdp_names_init(x) || !gdp_segments_init(x)) {
+    x->arena = gdp_arena_new();
+    gdp_epoch_init(&x->epoch, x->arena);
+    x->count.bytes = gdp_arena_cost(sizeof(gdp_index) + 64);
+    x->chunks = gdp_alloc(sizeof *x->chunks * x->chunks_max); /* from the heap, which has zeroes without touching them */
+    x->count.bytes += gdp_arena_cost(sizeof *x->chunks * x->chunks_max);
+    if (!x->arena || !x->chunks || !gdp_names_init(x) || !gdp_segments_init(x)) {
         gdp_index_free(x);
         return NULL;
     }
@@ -127,10 +134,10 @@ void gdp_index_free(gdp_index *x)
     gdp_epoch_collect(&x->epoch);
     gdp_names_free(x);
     gdp_covers_free(x);
-    for (uint32_t i = 0; i < x->n_chunks; i++) gdp_free(x->chunk_raw[i]);
-    gdp_free(GDP_OWN(x->clearings));
+    gdp_segments_free(x);
+    gdp_arena_give(x->arena, GDP_OWN(x->clearings));
+    gdp_arena_free(x->arena);
     gdp_free(x->chunks);
-    gdp_free(x->chunk_raw);
     gdp_free(x->raw);
 }
 
@@ -143,6 +150,8 @@ void gdp_index_reader_free(gdp_index_reader *reader)
 {
     gdp_epoch_stand((gdp_seat *)(void *)reader);
 }
+
+gdp_arena *gdp_index_arena(gdp_index *x) { return x->arena; }
 
 void gdp_index_count(gdp_index *x, gdp_index_stats *out)
 {
@@ -161,9 +170,9 @@ static gdp_clearings *gdp_clearings_copy(gdp_index *x, uint32_t done, uint32_t s
 {
     const gdp_clearings *old = GDP_OWN(x->clearings);
     const uint32_t room = old ? old->n + 1 : 1;
-    gdp_clearings *c = gdp_index_take(x, gdp_clearings_bytes(room), 0);
+    gdp_clearings *c = gdp_index_zeroed(x, gdp_clearings_bytes(room), 0);
     if (!c) return NULL;
-    c->head.raw = c, c->head.bytes = gdp_heap_bytes(gdp_clearings_bytes(room));
+    c->head.raw = c, c->head.bytes = gdp_arena_cost(gdp_clearings_bytes(room));
     for (uint32_t i = 0; old && i < old->n; i++)
         if (old->of[i].number > done && old->of[i].slot != slot) c->of[c->n++] = old->of[i];
     c->newest = x->clear_number;

@@ -79,11 +79,10 @@ static bool gdp_draft_room(gdp_index *x)
     gdp_draft *d = &x->draft;
     if (d->n_entries < d->room) return true;
     const uint32_t room = d->room ? d->room * 2 : 16;
-    const size_t more = sizeof *d->entries * (room - d->room);
-    if (x->count.bytes + more > x->count.bytes_max) return false;
-    gdp_entry_held *entries = gdp_resize(d->entries, sizeof *entries * room);
+    gdp_entry_held *entries = gdp_index_take(x, sizeof *entries * room, 0);
     if (!entries) return false;
-    x->count.bytes += more;
+    if (d->n_entries) memcpy(entries, d->entries, sizeof *entries * d->n_entries);
+    gdp_index_give(x, d->entries, sizeof *entries * d->room);
     d->entries = entries, d->room = room;
     return true;
 }
@@ -151,7 +150,7 @@ static bool gdp_draft_is(const gdp_draft *d, uint8_t dense, const gdp_cover *c)
 static void gdp_interned_grow(gdp_index *x)
 {
     const uint32_t size = x->interned_size ? x->interned_size * 2 : GDP_INTERNED_MIN;
-    gdp_cover **grown = gdp_index_take(x, sizeof *grown * size, x->count.bytes_max / 16);
+    gdp_cover **grown = gdp_index_zeroed(x, sizeof *grown * size, x->count.bytes_max / 16);
     if (!grown) return;
     for (uint32_t i = 0; i < x->interned_size; i++)
         for (gdp_cover *c = x->interned[i], *next; c; c = next) {
@@ -197,9 +196,9 @@ static gdp_cover *gdp_cover_make(gdp_index *x, uint8_t dense, uint64_t hash)
     const uint32_t words = d->hi - d->lo;
     const size_t n_bits = (size_t)words * (unsigned)__builtin_popcount(dense);
     const size_t bytes = sizeof(gdp_cover) + sizeof(uint64_t) * n_bits + sizeof *d->entries * d->n_entries;
-    gdp_cover *c = gdp_index_take(x, bytes, x->count.bytes_max / 32);
+    gdp_cover *c = gdp_index_zeroed(x, bytes, x->count.bytes_max / 32);
     if (!c) return NULL;
-    c->head.raw = c, c->head.bytes = gdp_heap_bytes(bytes);
+    c->head.raw = c, c->head.bytes = gdp_arena_cost(bytes);
     c->hash = hash, c->refs = 1;
     c->base = (uint16_t)d->lo, c->words = (uint16_t)words;
     c->dense = c->media = dense;
@@ -254,8 +253,8 @@ void gdp_covers_free(gdp_index *x)
 {
     for (uint32_t id = 1; id < x->n_segments; id++) {
         gdp_cover *c = GDP_OWN(gdp_at(x, id)->cover);
-        if (c && --c->refs == 0) gdp_free(c);
+        if (c && --c->refs == 0) gdp_arena_give(x->arena, c);
     }
-    gdp_free(x->interned);
-    gdp_free(x->draft.entries);
+    gdp_arena_give(x->arena, x->interned);
+    gdp_arena_give(x->arena, x->draft.entries);
 }

@@ -132,6 +132,7 @@ typedef struct {
 
 struct gdp_index {
     void *raw;
+    gdp_arena *arena;
     _Atomic uint64_t shards[GDP_SHARDS_MAX]; /* names, aligned to 256, | size class: what readers need of a shard */
     unsigned shift;                          /* 64 - log2(shards) */
     unsigned n_shards;
@@ -141,7 +142,6 @@ struct gdp_index {
 
     /* The writer's own. */
     gdp_shard shard[GDP_SHARDS_MAX];
-    void **chunk_raw;
     uint32_t n_chunks, chunks_max, n_segments; /* segment 0 is the root */
     gdp_chain_of_segments lists[GDP_LISTS];
     gdp_cover **interned;
@@ -176,8 +176,8 @@ static inline uint64_t gdp_pair(uint32_t high, uint32_t low) { return (uint64_t)
 #define GDP_SHOW(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
 
 /* index.c */
-static inline size_t gdp_heap_bytes(size_t bytes) { return (bytes + 8 + 15) & ~(size_t)15; } /* what malloc makes of it */
-void *gdp_index_take(gdp_index *x, size_t bytes, size_t spare); /* zeroed; NULL past the cap less `spare` */
+void *gdp_index_take(gdp_index *x, size_t bytes, size_t spare); /* not zeroed; NULL past the cap less `spare` */
+void *gdp_index_zeroed(gdp_index *x, size_t bytes, size_t spare);
 void gdp_index_give(gdp_index *x, void *p, size_t bytes);
 void gdp_index_collect(gdp_index *x);
 bool gdp_index_evict(gdp_index *x); /* one leaf; false: there is none */
@@ -188,24 +188,25 @@ void gdp_index_make_room(gdp_index *x, size_t blocks); /* before an operation th
 static inline uint32_t gdp_table_size(unsigned class) { return (16u + (class & 15u)) << (class >> 4) << 2; }
 #define GDP_SPREAD 0x9E3779B97F4A7C15u
 
+/* Where the search for a name begins in a table: at a line of four names, in the order of what is left of the hash. */
+static inline uint32_t gdp_name_home(const gdp_index *x, uint64_t name, uint32_t size)
+{
+    return (uint32_t)(((unsigned __int128)(name * GDP_SPREAD << (64 - x->shift)) * (size / 4)) >> 64) * 4;
+}
+
 static inline gdp_name *gdp_name_slot(const gdp_index *x, uint64_t name)
 {
-    const uint64_t spread = name * GDP_SPREAD;
-    const uint64_t shard = atomic_load(&x->shards[spread >> x->shift]);
-    const uint64_t size = gdp_table_size(shard & 255u);
-    const uint64_t at = (uint64_t)(((unsigned __int128)(spread << (64 - x->shift)) * size) >> 64);
-    return (gdp_name *)(uintptr_t)(shard & ~(uint64_t)255) + at;
+    const uint64_t shard = atomic_load(&x->shards[name * GDP_SPREAD >> x->shift]);
+    return (gdp_name *)(uintptr_t)(shard & ~(uint64_t)255) + gdp_name_home(x, name, gdp_table_size(shard & 255u));
 }
 
 /* Where a name is; 0 when it is nowhere. For readers, too. */
 static inline uint64_t gdp_name_find(const gdp_index *x, uint64_t name)
 {
-    const uint64_t spread = name * GDP_SPREAD;
-    const uint64_t shard = atomic_load(&x->shards[spread >> x->shift]);
+    const uint64_t shard = atomic_load(&x->shards[name * GDP_SPREAD >> x->shift]);
     const uint32_t size = gdp_table_size(shard & 255u);
     gdp_name *const names = (gdp_name *)(uintptr_t)(shard & ~(uint64_t)255);
-    uint32_t at = (uint32_t)(((unsigned __int128)(spread << (64 - x->shift)) * size) >> 64);
-    for (;;) {
+    for (uint32_t at = gdp_name_home(x, name, size);;) {
         const uint64_t there = atomic_load_explicit(&names[at].name, memory_order_acquire);
         if (there == name) return atomic_load(&names[at].place);
         if (!there) return 0;
@@ -252,6 +253,7 @@ void gdp_segment_clear(gdp_index *x, uint32_t id, uint32_t slot);
 bool gdp_segment_pop(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium);
 void gdp_segment_lower(gdp_index *x, uint32_t id, uint32_t slot, unsigned medium, uint32_t cutoff); /* always can */
 bool gdp_segments_init(gdp_index *x);
+void gdp_segments_free(gdp_index *x);
 bool gdp_segments_scarce(const gdp_index *x); /* no memory for more, and too few on their way back to use */
 void gdp_segment_tidy(gdp_index *x, uint32_t id); /* forgets what nobody holds at its end, and so on upwards */
 void gdp_segment_kill(gdp_index *x, uint32_t id);

@@ -67,11 +67,12 @@ static bool gdp_chunk_new(gdp_index *x)
 {
     const size_t bytes = sizeof(gdp_segment) * GDP_CHUNK + 64;
     if (x->n_chunks == x->chunks_max) return false;
-    void *raw = gdp_index_take(x, bytes, x->count.bytes_max / 24);
+    void *raw = gdp_index_zeroed(x, bytes, x->count.bytes_max / 24);
     if (!raw) return false;
-    x->chunk_raw[x->n_chunks] = raw;
-    x->count.segment_bytes += gdp_heap_bytes(bytes);
-    GDP_SHOW(x->chunks[x->n_chunks], (gdp_segment *)(((uintptr_t)raw + 63) & ~(uintptr_t)63));
+    void **chunk = (void **)(((uintptr_t)raw + 64) & ~(uintptr_t)63);
+    chunk[-1] = raw; /* taken memory is aligned to 16, so there is room */
+    x->count.segment_bytes += gdp_arena_cost(bytes);
+    GDP_SHOW(x->chunks[x->n_chunks], (gdp_segment *)(void *)chunk);
     x->n_chunks++;
     return true;
 }
@@ -80,6 +81,11 @@ bool gdp_segments_init(gdp_index *x)
 {
     x->n_segments = 1; /* the root: no blocks, start 0, never dies */
     return gdp_chunk_new(x);
+}
+
+void gdp_segments_free(gdp_index *x)
+{
+    for (uint32_t i = 0; i < x->n_chunks; i++) gdp_arena_give(x->arena, ((void **)(void *)GDP_OWN(x->chunks[i]))[-1]);
 }
 
 /* Dead ones that no name points at any more rest for an epoch; those that rested are free. */
@@ -119,10 +125,12 @@ bool gdp_segments_scarce(const gdp_index *x)
 }
 
 /* The dead are used again only when every shard was copied after their death. Shards that fill up see to that; but when
- * many wait, copies are paid for by each segment that is taken: a round of them per eighth of the living. */
+ * many wait, copies are paid for by each segment that is taken: a round of them per eighth of the living. `Many` is also a
+ * share of the blocks, a quarter of a byte for each: where few long segments live and die (prompts in a full cache), rounds
+ * by the number of segments alone were most of the work. */
 static void gdp_segments_recycle(gdp_index *x)
 {
-    const uint64_t round = x->count.segments / 8 + 64;
+    const uint64_t round = x->count.segments / 8 + x->count.blocks / 512 + 64;
     x->sweep_credit += x->n_shards;
     while (x->sweep_credit >= round && gdp_names_sweep(x)) x->sweep_credit -= round;
     if (x->sweep_credit >= round) x->sweep_credit = 0; /* no memory for copies now */
@@ -142,7 +150,7 @@ static bool gdp_segments_wring(gdp_index *x)
 
 static uint32_t gdp_segment_take(gdp_index *x)
 {
-    if (gdp_segments_waiting(x) > x->count.segments / 16 * 3 + 64) gdp_segments_recycle(x);
+    if (gdp_segments_waiting(x) > x->count.segments / 16 * 3 + x->count.blocks / 256 + 64) gdp_segments_recycle(x);
     if (!x->lists[GDP_FREE].n && x->n_segments == x->n_chunks * GDP_CHUNK && !gdp_chunk_new(x)
         && !gdp_segments_wring(x))
         return 0;

@@ -130,7 +130,7 @@ static int gdp_store_new(gdp_index *x, gdp_storing *t)
     int rc = 0;
     x->storing = id;
     for (; t->i < t->n; t->i++, t->depth++) {
-        if (t->i + 8 < t->n) gdp_name_fetch(x, gdp_spelt(t->chain[t->i + 8]));
+        if (t->i + 16 < t->n) gdp_name_fetch(x, gdp_spelt(t->chain[t->i + 16]));
         rc = gdp_name_put(x, gdp_spelt(t->chain[t->i]), id, t->depth, first);
         if (rc < 0) break;
     }

@@ -69,6 +69,10 @@ static void sink_remove(void *self, uint32_t slot, uint8_t medium, uint64_t chai
     gdp_index_remove(((gdp_indexer *)self)->index, slot, medium, chain);
 }
 
+static void sink_ahead(void *self, const uint64_t *chain, uint32_t n, bool near) {
+    gdp_index_ahead(((gdp_indexer *)self)->index, chain, n, near);
+}
+
 static void sink_clear(void *self, uint32_t slot) { gdp_index_clear(((gdp_indexer *)self)->index, slot); }
 
 /* ---- owners -------------------------------------------------------------------------------------------------------- */
@@ -95,9 +99,9 @@ static void change_owner(gdp_indexer *ix, uint32_t slot) {
     if (o->model) {
         gdp_kvfeed_options options = {
             .slot = slot, .key = &ix->key, .model = o->model, .model_len = o->len,
-            .sink = {ix, sink_store, sink_remove, sink_clear},
+            .sink = {ix, sink_store, sink_remove, sink_clear, sink_ahead},
         };
-        ix->feed[slot] = gdp_kvfeed_new(&options); /* without: its messages count as unfit */
+        ix->feed[slot] = gdp_kvfeed_new_in(&options, gdp_index_arena(ix->index)); /* without: its messages count as unfit */
     }
     write_down(ix, slot);
 }

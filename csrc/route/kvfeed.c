@@ -5,55 +5,9 @@
 
 #include "kvfeed_inner.h"
 
-enum { MEDIA = 3, PIECE = 128, AHEAD = 4 };
-
-struct gdp_kvfeed {
-    const gdp_chain_key *key;
-    gdp_kv_sink sink;
-    uint32_t slot, block_size; /* block_size: the largest seen */
-    int32_t group;             /* that is followed; GDP_KV_NO_GROUP until one is */
-    uint8_t base;
-    bool starved;         /* an event of this batch could not be kept */
-    gdp_pages held[MEDIA];
-    gdp_side exact;       /* hashes whose place in the pages another one has: mix -> chain */
-    gdp_side copies;      /* of an entry, beyond the first */
-    gdp_side names;       /* of a chain, beyond the first: hashes that mean the same block */
-    gdp_wait wait;
-    gdp_waiter *ready;    /* their parents came */
-    gdp_kvfeed_counts counts;
-    size_t model_len;
-    char model[];
-};
+enum { MEDIA = GDP_KV_MEDIA, PIECE = 128, AHEAD = 16 };
 
 /* ------------------------------------------------------ held ---------------------------------------------------- */
-
-/* Where a hash is held: in the pages at `place`, or in `exact` (NULL). `key` names it in `copies`. */
-typedef struct {
-    bool held;
-    uint64_t *place, key, chain;
-} gdp_holding;
-
-static inline uint64_t gdp_exact_key(uint8_t medium, uint64_t mix)
-{
-    return (mix + medium * 0x9e3779b97f4a7c15u) | 1ull << 63;
-}
-
-static inline uint64_t gdp_name_key(uint8_t medium, uint64_t chain) { return chain + medium * 0x9e3779b97f4a7c15u; }
-
-static inline uint64_t gdp_page_key(const gdp_kvfeed *f, uint8_t medium, uint64_t mix)
-{
-    return gdp_pages_place(f->base, mix) | (uint64_t)medium << 60;
-}
-
-static inline gdp_holding gdp_feed_find(const gdp_kvfeed *f, uint8_t medium, uint64_t mix)
-{
-    if (GDP_UNLIKELY(f->exact.n)) {
-        const uint64_t key = gdp_exact_key(medium, mix), chain = gdp_side_get(&f->exact, key);
-        if (chain) return (gdp_holding){true, NULL, key, chain};
-    }
-    uint64_t *place = gdp_pages_find(&f->held[medium], mix);
-    return (gdp_holding){place != NULL, place, gdp_page_key(f, medium, mix), place ? *place : 0};
-}
 
 static void gdp_feed_starve(gdp_kvfeed *f, bool done) { f->starved |= !done; }
 
@@ -158,11 +112,17 @@ static void gdp_feed_row(gdp_kvfeed *f, const gdp_row *row, uint64_t parent, boo
             mixes[i] = gdp_kv_mix(f->key, row->hashes[at + i]);
             gdp_pages_far_ahead(&f->held[row->medium], mixes[i]);
         }
-        for (uint32_t i = 0; i < n; i++) gdp_pages_ahead(&f->held[row->medium], mixes[i]);
         gdp_chain(f->key, parent, row->tokens + (size_t)at * row->block_size, (size_t)n * row->block_size,
                   row->block_size, row->extras ? row->extras + at : NULL, chain);
         uint32_t kept = 0;
-        while (kept < n && gdp_feed_hold(f, row->medium, mixes[kept], chain[kept], row->asked, &change[kept])) kept++;
+        for (uint32_t i = 0; i < n && i < AHEAD; i++) gdp_pages_ahead(&f->held[row->medium], mixes[i]);
+        for (; kept < n; kept++) {
+            if (kept + AHEAD < n)
+                gdp_pages_ahead(&f->held[row->medium], mixes[kept + AHEAD]);
+            else if (kept + AHEAD == n || n < AHEAD)
+                if (f->sink.ahead) f->sink.ahead(f->sink.self, chain, n < AHEAD ? n : AHEAD, false);
+            if (!gdp_feed_hold(f, row->medium, mixes[kept], chain[kept], row->asked, &change[kept])) break;
+        }
         if (kept > 0) gdp_feed_tell(f, row->medium, parent, first, chain, kept, change);
         if (f->wait.oldest)
             for (uint32_t i = 0; i < kept; i++) gdp_feed_join(f, mixes[i], chain[i]);
@@ -283,18 +243,6 @@ static bool gdp_feed_follows(const gdp_kvfeed *f, const gdp_kv_event *e)
     return group && e->full && e->medium < MEDIA;
 }
 
-/* A chain that is known under this hash on any medium, first on `medium`. */
-static bool gdp_feed_chain(const gdp_kvfeed *f, uint8_t medium, uint64_t mix, uint64_t *chain)
-{
-    for (uint8_t i = 0; i < MEDIA; i++) {
-        const gdp_holding at = gdp_feed_find(f, (uint8_t)((medium + i) % MEDIA), mix);
-        if (!at.held) continue;
-        *chain = at.chain;
-        return true;
-    }
-    return false;
-}
-
 /* A store without tokens: hashes that we know from elsewhere are there, too. */
 static void gdp_feed_also(gdp_kvfeed *f, const gdp_kv_batch *batch, const gdp_kv_event *e, bool asked)
 {
@@ -352,26 +300,19 @@ static void gdp_feed_stored(gdp_kvfeed *f, const gdp_told *t, bool asked)
 static void gdp_feed_removed(gdp_kvfeed *f, const gdp_kv_batch *batch, const gdp_kv_event *e)
 {
     const uint32_t *left = e->n_copies == e->n_hashes ? batch->copies + e->copy_at : NULL;
-    for (uint32_t i = 0; i < e->n_hashes; i++)
+    for (uint32_t i = 0; i < e->n_hashes; i++) {
+        if (e->n_hashes > 1 && i % GDP_KV_FORESEEN == 0) gdp_feed_foresee(f, batch, e, i);
         gdp_feed_release(f, e->medium, batch->hashes[e->hash_at + i], left ? (int64_t)left[i] : -1);
-}
-
-/* Removals come one by one, each of a page that is not in the cache. */
-static void gdp_feed_ahead(const gdp_kvfeed *f, const gdp_kv_batch *batch, uint32_t i, bool far)
-{
-    if (i >= batch->n_events) return;
-    const gdp_kv_event *e = &batch->events[i];
-    if (e->kind != GDP_KV_REMOVED || e->medium >= MEDIA || e->n_hashes == 0) return;
-    (far ? gdp_pages_far_ahead : gdp_pages_ahead)(&f->held[e->medium], gdp_kv_mix(f->key, batch->hashes[e->hash_at]));
+    }
 }
 
 int gdp_kvfeed_apply(gdp_kvfeed *f, const gdp_kv_batch *batch, const char *payload, uint32_t flags)
 {
     f->starved = false;
+    gdp_feed_begin(f, batch);
     for (uint32_t i = 0; i < batch->n_events; i++) {
         const gdp_kv_event *e = &batch->events[i];
-        gdp_feed_ahead(f, batch, i + 2 * AHEAD, true);
-        gdp_feed_ahead(f, batch, i + AHEAD, false);
+        gdp_feed_ahead(f, batch, i);
         if (e->kind == GDP_KV_CLEARED) {
             gdp_kvfeed_clear(f);
         } else if (!gdp_feed_follows(f, e)) {
@@ -388,13 +329,16 @@ int gdp_kvfeed_apply(gdp_kvfeed *f, const gdp_kv_batch *batch, const char *paylo
 
 /* ------------------------------------------------------ life ---------------------------------------------------- */
 
-gdp_kvfeed *gdp_kvfeed_new(const gdp_kvfeed_options *o)
+gdp_kvfeed *gdp_kvfeed_new(const gdp_kvfeed_options *o) { return gdp_kvfeed_new_in(o, NULL); }
+
+gdp_kvfeed *gdp_kvfeed_new_in(const gdp_kvfeed_options *o, gdp_arena *arena)
 {
     gdp_kvfeed *f = gdp_alloc(sizeof *f + o->model_len);
     if (!f) return NULL;
     f->key = o->key;
     f->sink = o->sink;
     f->slot = o->slot;
+    for (int medium = 0; medium < MEDIA; medium++) f->held[medium].arena = arena;
     f->group = GDP_KV_NO_GROUP;
     f->base = gdp_pages_base(o->blocks ? o->blocks : 65536);
     f->wait.bytes_max = o->waiting_max ? o->waiting_max : 65536;

@@ -30,18 +30,22 @@ static inline bool gdp_kv_equal(gdp_kv_hash a, gdp_kv_hash b) { return a.lo == b
 /* ----------------------------------------------------- pages ---------------------------------------------------- */
 
 typedef struct {
-    uint64_t *chains; /* [cap], and behind them the tags, [cap], in any order: one allocation */
+    uint32_t *tags; /* [cap], and behind them the chains, [cap], in any order: one allocation */
     uint32_t n, cap;
 } gdp_page;
 
 /* The hashes held on one medium. Zeroed: empty, and without a directory until the first one comes. */
 typedef struct {
     gdp_page *pages;
+    gdp_arena *arena;
     uint8_t base, bits; /* of the mix: at first, and now */
     size_t n, bytes, any; /* any: pages before this one are empty, or have been looked at */
 } gdp_pages;
 
-static inline uint32_t *gdp_page_tags(const gdp_page *page) { return (uint32_t *)(page->chains + page->cap); }
+static inline uint64_t *gdp_page_chains(const gdp_page *page) /* rooms are of multiples of four: they are aligned */
+{
+    return (uint64_t *)(void *)(page->tags + page->cap);
+}
 
 /* What names an entry among all of its medium. */
 static inline uint64_t gdp_pages_place(uint8_t base, uint64_t mix) { return mix >> (32 - base); }
@@ -113,5 +117,76 @@ gdp_waiter *gdp_wait_join(gdp_wait *wait, uint64_t parent_mix);
 bool gdp_wait_remove(gdp_wait *wait, uint8_t medium, gdp_kv_hash hash); /* true: a block of that name waited */
 uint32_t gdp_wait_clear(gdp_wait *wait);                                /* how many blocks waited */
 size_t gdp_wait_bytes(const gdp_wait *wait);
+
+/* ----------------------------------------------------- feeds ---------------------------------------------------- */
+
+#define GDP_KV_MEDIA 3 /* that are followed */
+
+struct gdp_kvfeed {
+    const gdp_chain_key *key;
+    gdp_kv_sink sink;
+    uint32_t slot, block_size; /* block_size: the largest seen */
+    int32_t group;             /* that is followed; GDP_KV_NO_GROUP until one is */
+    uint8_t base;
+    bool starved;         /* an event of this batch could not be kept */
+    gdp_pages held[GDP_KV_MEDIA];
+    gdp_side exact;       /* hashes whose place in the pages another one has: mix -> chain */
+    gdp_side copies;      /* of an entry, beyond the first */
+    gdp_side names;       /* of a chain, beyond the first: hashes that mean the same block */
+    gdp_wait wait;
+    gdp_waiter *ready;    /* their parents came */
+    gdp_kvfeed_counts counts;
+    size_t model_len;
+    char model[];
+};
+
+/* Where a hash is held: in the pages at `place`, or in `exact` (NULL). `key` names it in `copies`. */
+typedef struct {
+    bool held;
+    uint64_t *place, key, chain;
+} gdp_holding;
+
+static inline uint64_t gdp_exact_key(uint8_t medium, uint64_t mix)
+{
+    return (mix + medium * 0x9e3779b97f4a7c15u) | 1ull << 63;
+}
+
+static inline uint64_t gdp_name_key(uint8_t medium, uint64_t chain) { return chain + medium * 0x9e3779b97f4a7c15u; }
+
+static inline uint64_t gdp_page_key(const gdp_kvfeed *f, uint8_t medium, uint64_t mix)
+{
+    return gdp_pages_place(f->base, mix) | (uint64_t)medium << 60;
+}
+
+static inline gdp_holding gdp_feed_find(const gdp_kvfeed *f, uint8_t medium, uint64_t mix)
+{
+    if (GDP_UNLIKELY(f->exact.n)) {
+        const uint64_t key = gdp_exact_key(medium, mix), chain = gdp_side_get(&f->exact, key);
+        if (chain) return (gdp_holding){true, NULL, key, chain};
+    }
+    uint64_t *place = gdp_pages_find(&f->held[medium], mix);
+    return (gdp_holding){place != NULL, place, gdp_page_key(f, medium, mix), place ? *place : 0};
+}
+
+/* A chain that is known under this hash on any medium, first on `medium`. */
+static inline bool gdp_feed_chain(const gdp_kvfeed *f, uint8_t medium, uint64_t mix, uint64_t *chain)
+{
+    for (uint8_t i = 0; i < GDP_KV_MEDIA; i++) {
+        const gdp_holding at = gdp_feed_find(f, (uint8_t)((medium + i) % GDP_KV_MEDIA), mix);
+        if (!at.held) continue;
+        *chain = at.chain;
+        return true;
+    }
+    return false;
+}
+
+/* ----------------------------------------------------- ahead ---------------------------------------------------- */
+
+/* kvfeed_ahead.c: events that come soon are looked at before, so that what they need is in the cache. */
+#define GDP_KV_FORESEEN 32u
+void gdp_feed_begin(const gdp_kvfeed *f, const gdp_kv_batch *batch);
+void gdp_feed_ahead(const gdp_kvfeed *f, const gdp_kv_batch *batch, uint32_t at); /* event `at` is the next */
+/* So many removals of one event, from its i-th on. */
+void gdp_feed_foresee(const gdp_kvfeed *f, const gdp_kv_batch *batch, const gdp_kv_event *e, uint32_t i);
 
 #endif

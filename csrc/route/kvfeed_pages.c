@@ -30,7 +30,7 @@ static inline uint32_t gdp_page_tag(const gdp_pages *p, uint64_t mix) { return (
 /* Where the tag is; n: nowhere. */
 static inline uint32_t gdp_page_search(const gdp_page *page, uint32_t tag)
 {
-    const uint32_t *tags = gdp_page_tags(page), n = page->n;
+    const uint32_t *tags = page->tags, n = page->n;
 #ifdef GDP_SSE2
     const __m128i wanted = _mm_set1_epi32((int)tag);
     for (uint32_t i = 0; i < n; i += 4) { /* rooms are made for multiples of four */
@@ -53,7 +53,7 @@ uint64_t *gdp_pages_find(const gdp_pages *p, uint64_t mix)
     const gdp_page *page = gdp_page_of(p, mix);
     if (page->n == 0) return NULL;
     const uint32_t i = gdp_page_search(page, gdp_page_tag(p, mix));
-    return i < page->n ? &page->chains[i] : NULL;
+    return i < page->n ? gdp_page_chains(page) + i : NULL;
 }
 
 void gdp_pages_far_ahead(const gdp_pages *p, uint64_t mix)
@@ -66,9 +66,8 @@ void gdp_pages_ahead(const gdp_pages *p, uint64_t mix)
     if (p->n == 0) return;
     const gdp_page *page = gdp_page_of(p, mix);
     if (page->n == 0) return;
-    const uint32_t *tags = gdp_page_tags(page);
-    for (uint32_t i = 0; i <= page->n; i += LINE) __builtin_prefetch(tags + i, 1);
-    __builtin_prefetch(page->chains + page->n, 1);
+    for (uint32_t i = 0; i <= page->n; i += LINE) __builtin_prefetch(page->tags + i, 1);
+    __builtin_prefetch(gdp_page_chains(page) + page->n, 1);
 }
 
 /* ----------------------------------------------------- rooms ---------------------------------------------------- */
@@ -78,14 +77,14 @@ static bool gdp_page_fit(gdp_pages *p, gdp_page *page, uint32_t cap)
 {
     gdp_page fit = {.n = page->n, .cap = cap};
     if (cap > 0) {
-        fit.chains = gdp_resize(NULL, cap * (sizeof(uint64_t) + sizeof(uint32_t)));
-        if (!fit.chains) return false;
+        fit.tags = gdp_arena_take(p->arena, cap * (sizeof(uint64_t) + sizeof(uint32_t)));
+        if (!fit.tags) return false;
     }
     if (page->n > 0) {
-        memcpy(fit.chains, page->chains, page->n * sizeof(uint64_t));
-        memcpy(gdp_page_tags(&fit), gdp_page_tags(page), page->n * sizeof(uint32_t));
+        memcpy(fit.tags, page->tags, page->n * sizeof(uint32_t));
+        memcpy(gdp_page_chains(&fit), gdp_page_chains(page), page->n * sizeof(uint64_t));
     }
-    gdp_free(page->chains);
+    gdp_arena_give(p->arena, page->tags);
     p->bytes += (size_t)cap * 12;
     p->bytes -= (size_t)page->cap * 12;
     *page = fit;
@@ -97,8 +96,9 @@ static inline uint32_t gdp_page_room(uint32_t n) { return (n + n / 8 + 4) & ~3u;
 static bool gdp_pages_begin(gdp_pages *p, uint8_t base)
 {
     const size_t bytes = sizeof(gdp_page) << base;
-    p->pages = gdp_alloc(bytes);
+    p->pages = gdp_arena_take(p->arena, bytes);
     if (!p->pages) return false;
+    memset(p->pages, 0, bytes);
     p->base = p->bits = base;
     p->bytes = bytes;
     return true;
@@ -107,29 +107,31 @@ static bool gdp_pages_begin(gdp_pages *p, uint8_t base)
 /* ---------------------------------------------------- doubling -------------------------------------------------- */
 
 /* Entries whose tag has the bit, in a room of their own; the page keeps them until all pages are parted. */
-static bool gdp_page_upper(const gdp_page *page, uint32_t bit, gdp_page *upper)
+static bool gdp_page_upper(const gdp_pages *p, const gdp_page *page, uint32_t bit, gdp_page *upper)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < page->n; i++) n += (gdp_page_tags(page)[i] & bit) != 0;
+    for (uint32_t i = 0; i < page->n; i++) n += (page->tags[i] & bit) != 0;
     *upper = (gdp_page){.cap = n ? gdp_page_room(n) : 0};
     if (n == 0) return true;
-    upper->chains = gdp_resize(NULL, (size_t)upper->cap * 12);
-    if (!upper->chains) return false;
+    upper->tags = gdp_arena_take(p->arena, (size_t)upper->cap * 12);
+    if (!upper->tags) return false;
     for (uint32_t i = 0; i < page->n; i++) {
-        if (!(gdp_page_tags(page)[i] & bit)) continue;
-        gdp_page_tags(upper)[upper->n] = gdp_page_tags(page)[i];
-        upper->chains[upper->n++] = page->chains[i];
+        if (!(page->tags[i] & bit)) continue;
+        upper->tags[upper->n] = page->tags[i];
+        gdp_page_chains(upper)[upper->n++] = gdp_page_chains(page)[i];
     }
     return true;
 }
 
 static void gdp_page_lower(gdp_page *page, uint32_t bit)
 {
-    uint32_t n = 0, *tags = page->n ? gdp_page_tags(page) : NULL;
+    if (page->n == 0) return;
+    uint32_t n = 0;
+    uint64_t *chains = gdp_page_chains(page);
     for (uint32_t i = 0; i < page->n; i++) {
-        if (tags[i] & bit) continue;
-        tags[n] = tags[i];
-        page->chains[n++] = page->chains[i];
+        if (page->tags[i] & bit) continue;
+        page->tags[n] = page->tags[i];
+        chains[n++] = chains[i];
     }
     page->n = n;
 }
@@ -138,16 +140,16 @@ static void gdp_pages_double(gdp_pages *p)
 {
     const size_t n = (size_t)1 << p->bits;
     const uint32_t bit = 1u << (31 - (p->bits - p->base));
-    gdp_page *pages = gdp_resize(NULL, 2 * n * sizeof *pages);
+    gdp_page *pages = gdp_arena_take(p->arena, 2 * n * sizeof *pages);
     if (!pages) return;
     for (size_t i = 0; i < n; i++) {
         pages[2 * i] = p->pages[i];
-        if (gdp_page_upper(&p->pages[i], bit, &pages[2 * i + 1])) continue;
-        while (i-- > 0) gdp_free(pages[2 * i + 1].chains);
-        gdp_free(pages);
+        if (gdp_page_upper(p, &p->pages[i], bit, &pages[2 * i + 1])) continue;
+        while (i-- > 0) gdp_arena_give(p->arena, pages[2 * i + 1].tags);
+        gdp_arena_give(p->arena, pages);
         return; /* as it was */
     }
-    gdp_free(p->pages);
+    gdp_arena_give(p->arena, p->pages);
     p->pages = pages;
     p->bits++;
     p->bytes += n * sizeof *pages;
@@ -166,8 +168,8 @@ bool gdp_pages_put(gdp_pages *p, uint8_t base, uint64_t mix, uint64_t chain)
     if (GDP_UNLIKELY(p->n >> p->bits >= PAGE_MOST && p->bits < BITS_MOST)) gdp_pages_double(p);
     gdp_page *page = gdp_page_of(p, mix);
     if (page->n == page->cap && !gdp_page_fit(p, page, gdp_page_room(page->n))) return false;
-    gdp_page_tags(page)[page->n] = gdp_page_tag(p, mix);
-    page->chains[page->n++] = chain;
+    page->tags[page->n] = gdp_page_tag(p, mix);
+    gdp_page_chains(page)[page->n++] = chain;
     p->n++;
     return true;
 }
@@ -175,10 +177,10 @@ bool gdp_pages_put(gdp_pages *p, uint8_t base, uint64_t mix, uint64_t chain)
 void gdp_pages_take(gdp_pages *p, uint64_t mix, uint64_t *chain)
 {
     gdp_page *page = gdp_page_of(p, mix);
-    uint32_t *tags = gdp_page_tags(page);
+    uint64_t *chains = gdp_page_chains(page);
     p->n--;
-    tags[chain - page->chains] = tags[--page->n];
-    *chain = page->chains[page->n];
+    page->tags[chain - chains] = page->tags[--page->n];
+    *chain = chains[page->n];
     if (page->cap - page->n > page->n / 2 + 16) gdp_page_fit(p, page, page->n ? gdp_page_room(page->n) : 0);
 }
 
@@ -189,14 +191,14 @@ uint64_t *gdp_pages_any(gdp_pages *p, uint64_t *mix)
     const gdp_page *page = &p->pages[p->any];
     const uint32_t last = page->n - 1;
     const uint64_t base = p->any >> (p->bits - p->base);
-    *mix = (base << 32 | gdp_page_tags(page)[last]) << (32 - p->base);
-    return &page->chains[last];
+    *mix = (base << 32 | page->tags[last]) << (32 - p->base);
+    return gdp_page_chains(page) + last;
 }
 
 void gdp_pages_free(gdp_pages *p)
 {
     if (p->pages)
-        for (size_t i = 0; i < (size_t)1 << p->bits; i++) gdp_free(p->pages[i].chains);
-    gdp_free(p->pages);
-    *p = (gdp_pages){0};
+        for (size_t i = 0; i < (size_t)1 << p->bits; i++) gdp_arena_give(p->arena, p->pages[i].tags);
+    gdp_arena_give(p->arena, p->pages);
+    *p = (gdp_pages){.arena = p->arena};
 }

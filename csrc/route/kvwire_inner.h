@@ -33,9 +33,20 @@ bool gdp_mp_skip_n(gdp_reader *r, uint64_t n);
 
 static inline size_t gdp_mp_left(const gdp_reader *r) { return (size_t)(r->end - r->p); }
 
+static inline uint64_t gdp_mp_word(const uint8_t *p) /* eight bytes, big-endian */
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    return v;
+}
+
 static inline uint64_t gdp_mp_big_endian(const uint8_t *p, unsigned bytes)
 {
     uint64_t v = 0;
+    if (bytes == 8) return gdp_mp_word(p);
     for (unsigned i = 0; i < bytes; i++) v = v << 8 | p[i];
     return v;
 }

@@ -76,9 +76,16 @@ static inline void gdp_kvsink_clear(void *self, uint32_t slot)
     if (s->index) gdp_index_clear(s->index, slot);
 }
 
+static inline void gdp_kvsink_ahead(void *self, const uint64_t *chain, uint32_t n, bool near)
+{
+    const gdp_kvsink *s = self;
+    CHECK(n > 0);
+    if (s->index) gdp_index_ahead(s->index, chain, n, near);
+}
+
 static inline gdp_kv_sink gdp_kvsink_of(gdp_kvsink *s)
 {
-    return (gdp_kv_sink){s, gdp_kvsink_store, gdp_kvsink_remove, gdp_kvsink_clear};
+    return (gdp_kv_sink){s, gdp_kvsink_store, gdp_kvsink_remove, gdp_kvsink_clear, gdp_kvsink_ahead};
 }
 
 static inline void gdp_kvsink_free(gdp_kvsink *s)

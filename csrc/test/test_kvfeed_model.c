@@ -261,7 +261,8 @@ void gdp_test_kvfeed_model(void)
         *m = (gdp_model){.moves = world % 2};
         if (!m->moves) CHECK((sink.index = gdp_index_new(&(gdp_index_options){.bytes_max = 16u << 20})) != NULL);
         gdp_world(m, &seed);
-        gdp_kvfeed *feed = gdp_kvfeed_new(&(gdp_kvfeed_options){7, &m->key, "m", 1, gdp_kvsink_of(&sink), 1, 1u << 26});
+        gdp_kvfeed *feed = gdp_kvfeed_new_in(&(gdp_kvfeed_options){7, &m->key, "m", 1, gdp_kvsink_of(&sink), 1, 1u << 26},
+                                            sink.index ? gdp_index_arena(sink.index) : NULL);
         for (int round = 0; round < 700; round++) {
             const bool asked = gdp_random(&seed) % 16 == 0;
             size_t n = 0;

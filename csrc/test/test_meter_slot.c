@@ -83,7 +83,7 @@ static void what_lies_within_eleven_octaves_is_kept_bucket_by_bucket(void)
         memset(t.counts, 0, sizeof t.counts);
         for (uint32_t i = 0; i < 176; i++) t.counts[from + i] = gdp_random(&random) >> (14 + gdp_random(&random) % 18);
         there_and_back(&t);
-        CHECK(t.slot.level == 0);
+        CHECK(t.slot.coarse == 0);
         for (uint32_t i = 0; i < GDP_BUCKETS_MAX; i++) {
             CHECK(share_off(t.got[i], t.counts[i]) <= 1 / 32.0 + 1e-9);
             if (t.counts[i] < 32) CHECK(t.got[i] == t.counts[i]);
@@ -104,9 +104,18 @@ static void more_than_that_is_packed_coarser_and_loses_nothing(void)
             got += t.got[i], seen += t.got[i], was += t.counts[i];
             if (i % 4 == 3) CHECK(fabs(seen - was) <= 0.04 * t.total); /* no further than its neighbours */
         }
-        CHECK(t.slot.level <= 2 && share_off(got, t.total) < 0.032);
+        CHECK((filled > 176) == (t.slot.coarse != 0) && share_off(got, t.total) < 0.032);
     }
-    CHECK(t.slot.level == 2);
+}
+
+/* Where much lies stays fine: 25 octaves are occupied, 4 in the middle hold nearly all. */
+static void the_far_tails_become_coarse_first(void)
+{
+    trip t;
+    for (uint32_t i = 0; i < GDP_BUCKETS_MAX; i++) t.counts[i] = i >= 208 && i < 272 ? 1000 : i < 400;
+    there_and_back(&t);
+    CHECK(t.slot.coarse != 0 && !(t.slot.coarse >> 208 / 16 & 0xf));
+    for (uint32_t i = 208; i < 272; i++) CHECK(share_off(t.got[i], 1000) <= 1 / 32.0);
 }
 
 static void large_counts_are_scaled(void)
@@ -139,6 +148,7 @@ void gdp_test_meter_slot(void)
 {
     what_lies_within_eleven_octaves_is_kept_bucket_by_bucket();
     more_than_that_is_packed_coarser_and_loses_nothing();
+    the_far_tails_become_coarse_first();
     large_counts_are_scaled();
     any_bytes_are_read_within_bounds();
 }

@@ -65,6 +65,7 @@ cdef extern from "gdp/kvfeed.h" nogil:
                      bool *) noexcept nogil
         void (*remove)(void *, uint32_t, uint8_t, uint64_t) noexcept nogil
         void (*clear)(void *, uint32_t) noexcept nogil
+        void (*ahead)(void *, const uint64_t *, uint32_t, bool) noexcept nogil
     ctypedef struct gdp_kvfeed_counts:
         uint64_t stored, removed, cleared, copies, waiting, joined, dropped, unknown_removed, unknown_hash
         uint64_t other_groups, uneven
@@ -259,7 +260,7 @@ cdef class Feed:
         o.slot, o.blocks, o.waiting_max = 0, blocks, waiting_max
         o.key, o.model, o.model_len = &key._key, m, len(m)
         o.sink.self = <void *>self.index
-        o.sink.store, o.sink.remove, o.sink.clear = _store, _remove, _clear
+        o.sink.store, o.sink.remove, o.sink.clear, o.sink.ahead = _store, _remove, _clear, NULL
         self._feed = gdp_kvfeed_new(&o)
         if self._feed is NULL:
             raise MemoryError

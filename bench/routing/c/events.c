@@ -79,6 +79,8 @@ static void take_back(void *self, uint32_t slot, uint8_t medium, uint64_t chain)
 
 static void clear(void *self, uint32_t slot) { gdp_index_clear(self, slot); }
 
+static void ahead(void *self, const uint64_t *chain, uint32_t n, bool near) { gdp_index_ahead(self, chain, n, near); }
+
 /* ---------------------------------------------------- intake ------------------------------------------------------ */
 
 typedef struct {
@@ -135,8 +137,9 @@ int main(int argc, char **argv)
     gdp_index *index = gdp_index_new(&(gdp_index_options){.bytes_max = (uint64_t)2 << 30});
     gdp_kvfeed *feed[SLOTS];
     for (uint32_t s = 0; s < SLOTS; s++)
-        feed[s] = gdp_kvfeed_new(&(gdp_kvfeed_options){.slot = s, .key = &key, .model = "bench", .model_len = 5,
-                                                       .sink = {index, store, take_back, clear}});
+        feed[s] = gdp_kvfeed_new_in(&(gdp_kvfeed_options){.slot = s, .key = &key, .model = "bench", .model_len = 5,
+                                                          .sink = {index, store, take_back, clear, ahead}},
+                                    gdp_index_arena(index));
     gdp_kv_batch batch = {0};
     timing t = {0};
     for (size_t i = 0; i < count; i++) take_in(feed[all[i].slot], &batch, &all[i], &t);

@@ -28,6 +28,7 @@ void gdp_free(void *p);
 
 /* Test hook: fail every allocation after the next `n` succeeded; n < 0 switches it off. Per thread. */
 void gdp_alloc_fail_after(long n);
+bool gdp_alloc_refused(void); /* counts as one, for who has memory of his own: is it to fail? */
 
 #define GDP_LIKELY(x) __builtin_expect(!!(x), 1)
 #define GDP_UNLIKELY(x) __builtin_expect(!!(x), 0)

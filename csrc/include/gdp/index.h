@@ -12,7 +12,7 @@
  *     +-----------------------------+            +------------------------+         +--------------------+
  *     | name | segment | depth      | 16 B  -->  | parent, start | end    |  -->    | GPU   1101...      |
  *     | name | segment | depth      |            | cover, last touch      |         | CPU   0001...      |
- *     | ...  open addressing, <= 3/4|            +------------------------+         | (slot, cutoff) ... |
+ *     | ... by lines of 4, <= 13/16 |            +------------------------+         | (slot, cutoff) ... |
  *     +-----------------------------+                | parent                       +--------------------+
  *                                                    v  ... towards the root
  *
@@ -49,9 +49,9 @@
  * cannot split forgets what is behind the hole.
  *
  * Numbers (2 cores, 2.4 GHz, `make bench-routing`): a lookup among 64 workers x 2,048 blocks 0.2 to 0.4 us,
- * 5 to 8 us when 64 MiB were written before it; 1,024 workers x 8,192 blocks 0.7 to 1.2 us; 23 to 26 bytes per distinct
- * block, all included; 120 to 240 ns to store a new block, growth included, 300 to 600 at the cap, where the longest
- * store took 3 ms.
+ * 5 to 7 us when 64 MiB were written before it; 1,024 workers x 8,192 blocks 0.7 to 1.2 us; 22 to 25 bytes per distinct
+ * block, all included, 28 where as many blocks go as come, and a fifth more resident (arena.h); 90 to 150 ns to store a new
+ * block, growth included, 300 to 600 at the cap, where the longest store took 3 ms.
  *
  * Tried and dropped: holders inline in the segment (two words to read where one pointer is exact), a list of names per
  * segment (8 B per block), backward-shift deletes (readers would have to retry), one table instead of shards (growth
@@ -60,7 +60,7 @@
 #ifndef GDP_INDEX_H
 #define GDP_INDEX_H
 
-#include "gdp/base.h"
+#include "gdp/arena.h"
 
 #define GDP_INDEX_SLOTS 4096u  /* worker slots: pod x DP rank */
 #define GDP_INDEX_READERS 64u  /* threads that may look up at once */
@@ -101,6 +101,7 @@ typedef struct gdp_index_reader gdp_index_reader;
 
 gdp_index *gdp_index_new(const gdp_index_options *options); /* NULL: out of memory */
 void gdp_index_free(gdp_index *index);                      /* no reader may be left */
+gdp_arena *gdp_index_arena(gdp_index *index);               /* the writer's, for what else he keeps */
 
 /* ------------------------------- the writer: one thread, or calls one after another --------------------------------
  * `now_s` is a clock in seconds that does not go back; it orders evictions and ends predictions. Names may be any value
@@ -118,6 +119,9 @@ int64_t gdp_index_predict(gdp_index *index, uint32_t slot, const uint64_t *chain
 /* ... behind `parent`, which it holds or is predicted to. GDP_ORPHAN: the parent is not known (any more). */
 int64_t gdp_index_predict_after(gdp_index *index, uint32_t slot, uint64_t parent, const uint64_t *chain, size_t n,
                                 uint32_t now_s, uint32_t expires_s);
+
+/* What a store or a removal of these will look at is asked for: where they stand, then (near) what stands there. */
+void gdp_index_ahead(const gdp_index *index, const uint64_t *chain, size_t n, bool near);
 
 /* `slot` does not hold `block` on `medium` any more. 1: it did, 0: it did not. From the GPU: nor is it predicted there. */
 int gdp_index_remove(gdp_index *index, uint32_t slot, unsigned medium, uint64_t block);

@@ -8,7 +8,7 @@
  * counts exactly. A bucket is 4.4 % wide: its geometric middle is within 2.2 % of all it holds.
  *
  * An octave comes from the exponent of the double, the step inside it from the top 7 bits of the mantissa (a table)
- * and one compare with the next bound: exact, 2 ns, no log(). Tried: searching the bounds, 5 ns. */
+ * and one compare with the next bound: exact, no log(). An observation takes 4.4 ns; 5.6 with a search of the bounds. */
 #ifndef GDP_METER_SCALE_H
 #define GDP_METER_SCALE_H
 
