@@ -40,7 +40,7 @@ REMEDY = (
 # drop anyway (11 % of the time of four large packages). Fewer programs would save little: what only kubectl and the
 # controller manager need is 13 % of the source.
 BUILD = ("-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-mod=readonly")
-# GOGC is the compiler's own: 17 % less CPU time for two large packages, for some more memory.
+# GOGC is the compiler's own: 17 % less CPU time for two large packages, more memory.
 ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOGC": "400"}
 
 
