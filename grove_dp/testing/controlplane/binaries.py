@@ -37,8 +37,8 @@ REMEDY = (
     "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
 )
 # Static, the same bytes wherever the checkout lies, and without the debug information that the linker would
-# drop anyway (11 % of the time of four large packages). Fewer programs would save little: what only kubectl and the
-# controller manager need is 13 % of the source.
+# drop anyway (11 % of the time of four large packages). Fewer programs would save little: what only kubectl
+# and the controller manager need is 13 % of the source.
 BUILD = ("-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-mod=readonly")
 # GOGC is the compiler's own: 17 % less CPU time for two large packages, more memory.
 ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOGC": "400"}
