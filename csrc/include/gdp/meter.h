@@ -10,7 +10,7 @@
  *
  *     gdp_family *f = gdp_meter_family(m, &spec, &why);
  *     gdp_histogram *h = gdp_series_histogram(gdp_family_series(f, values, &why));
- *     gdp_histogram_observe(h, seconds, now_ns);                              5 ns; with a window 7 ns
+ *     gdp_histogram_observe(h, seconds, now_ns);                              8 ns; with a window 10 ns
  *
  * Families, series and cells are only ever added, and live as long as the meter, so readers follow the lists without a
  * lock. Label sets are bounded: a family refuses series beyond its `series_max`. What has gone (a worker) is hidden

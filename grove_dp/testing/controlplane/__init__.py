@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane for tests, on this machine, in three seconds.
+"""A real Kubernetes control plane for tests, on this machine, in four seconds.
 
     with ControlPlane(scheduler=True) as plane, FakeKubelet(plane.api):
         plane.add_nodes(2, gpus=4)

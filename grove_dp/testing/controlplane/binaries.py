@@ -3,7 +3,7 @@
 Two places, in this order. `KUBEBUILDER_ASSETS`, a folder as envtest's users have it (etcd, kube-apiserver and
 kubectl, mostly neither scheduler nor controller-manager). Otherwise the Go module in tests/controlplane: one
 binary that is all five programs, each under its own name in argv[0], made by whoever comes first and kept in
-the user's cache folder under a key of everything that decides it. A cold build takes 12 minutes of CPU time.
+the user's cache folder under a key of everything that decides it. A cold build takes 15 minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ REMEDY = (
     "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
 )
 # Static, the same bytes wherever the checkout lies, and without the debug information that the linker would
-# drop anyway (11 % of the compiler's time). Fewer programs would save little: what only kubectl and the
-# controller manager need is 13 % of the source.
+# drop anyway (11 % of the time of four large packages). Fewer programs would save little: what only kubectl
+# and the controller manager need is 13 % of the source.
 BUILD = ("-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-mod=readonly")
-# GOGC is the compiler's own: 17 % less CPU time for some more memory.
+# GOGC is the compiler's own: 17 % less CPU time for two large packages, more memory.
 ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOGC": "400"}
 
 
