@@ -27,7 +27,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "serve": "put the frontend before vLLM workers",
-    "metrics-adapter": "serve external metrics to HPA and KEDA, merged from all frontends",
+    "metrics-adapter": "serve external metrics to HPA and KEDA",
     "manifests": "tell or apply what a cluster needs",
     "worker-sim": "stand in for vLLM workers",
     "replay": "send a recorded trace to a frontend or a worker and report",

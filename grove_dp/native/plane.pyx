@@ -44,8 +44,8 @@ Rates = namedtuple("Rates", "prefill prefill_error prefill_n step step_error ste
 ACCOUNTS = GDP_ACCOUNTS
 # Cells of an account, in the order of gdp/account.h.
 COUNTS = (
-    "arrived", "ended", "prompt", "cached", "uncached", "output", "work", "judged", "kept_ttft", "kept_itl", "kept",
-    "tokenise", "queue", "place", "prefill", "decode",
+    "arrived", "ended", "prompt", "cached", "uncached", "output", "work", "judged", "kept_ttft", "kept_itl",
+    "kept", "tokenise", "queue", "place", "prefill", "decode",
 )
 TIMES = ("ttft", "gap", "wait", "duration", "connect")
 LEVELS = ("waiting", "waiting_tokens")
@@ -58,9 +58,12 @@ cdef _record_layout():
     cdef gdp_record r
     cdef char *begin = <char *> &r
     fields = [
-        ("arrival_ns", "<u8", <char *> &r.arrival_ns - begin), ("tokens_ns", "<u8", <char *> &r.tokens_ns - begin),
-        ("placed_ns", "<u8", <char *> &r.placed_ns - begin), ("sent_ns", "<u8", <char *> &r.sent_ns - begin),
-        ("first_ns", "<u8", <char *> &r.first_ns - begin), ("last_ns", "<u8", <char *> &r.last_ns - begin),
+        ("arrival_ns", "<u8", <char *> &r.arrival_ns - begin),
+        ("tokens_ns", "<u8", <char *> &r.tokens_ns - begin),
+        ("placed_ns", "<u8", <char *> &r.placed_ns - begin),
+        ("sent_ns", "<u8", <char *> &r.sent_ns - begin),
+        ("first_ns", "<u8", <char *> &r.first_ns - begin),
+        ("last_ns", "<u8", <char *> &r.last_ns - begin),
         ("end_ns", "<u8", <char *> &r.end_ns - begin),
         ("prompt_tokens", "<i8", <char *> &r.prompt_tokens - begin),
         ("cached_tokens", "<i8", <char *> &r.cached_tokens - begin),

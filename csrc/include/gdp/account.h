@@ -2,7 +2,7 @@
  *
  *     Python                                   I/O thread
  *     Meter: families, labels, help            x->account->time[GDP_A_TTFT] = a cell of this thread alone
- *     series(model, slo_class) ── cells ───>   gdp_histogram_observe(cell, seconds, now): 8 ns, no lock
+ *     series(model, slo_class) ── cells ───>   gdp_histogram_observe_ns(cell, ns, now): 8 ns, no lock
  *
  * Python names the series and opens a cell of each for every thread (gdp_plane_account); the threads write when things
  * happen, not when a request ends, so a rate of the last second is one of the last second. Any cell may be NULL. */
@@ -39,7 +39,7 @@ static inline void gdp_account_add(const gdp_account *a, gdp_account_count what,
 
 static inline void gdp_account_observe(const gdp_account *a, gdp_account_time what, uint64_t ns, uint64_t now_ns)
 {
-    if (a && a->time[what]) gdp_histogram_observe(a->time[what], (double)ns * 1e-9, now_ns);
+    if (a && a->time[what]) gdp_histogram_observe_ns(a->time[what], ns, now_ns);
 }
 
 static inline void gdp_account_move(const gdp_account *a, gdp_account_level what, double by)
