@@ -11,7 +11,7 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-all test-vllm check gates bench bench-proxy bench-routing bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
+.PHONY: help dev build controlplane test test-all test-vllm check gates bench bench-proxy bench-routing bench-metering bench-external bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
 
 help: ## tell the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ check: build ## lint, types, layers, C warnings
 	@echo "==> C warnings"
 	@printf '%s\n' $(C_FILES) | xargs -P $(JOBS) -n 1 $(CC) -fsyntax-only $(C_WARN)
 
+controlplane: dev ## build the Kubernetes control plane that tests use, once (eight minutes; needs Go 1.26)
+	@$(PY) -m grove_dp.testing.controlplane --build
+
 gates: build ## micro-benchmarks against their committed budgets
 	@$(PY) -m pytest bench/micro --gate -q $(ARGS)
 
@@ -68,12 +71,19 @@ bench: build ## every benchmark, with figures and charts in bench/results/
 	@$(PY) -m pytest bench/micro -q
 	@$(PY) -m bench.proxy
 	@$(PY) -m bench.routing
+	@$(PY) -m bench.metering
 
 bench-proxy: build ## CPU, latency and memory against nginx and aiohttp, in the same run
 	@$(PY) -m bench.proxy $(ARGS)
 
 bench-routing: build ## what routing by KV cache costs: index, events, books, a whole request with exact tokens
 	@$(PY) -m bench.routing $(ARGS)
+
+bench-metering: build ## what metering costs: observations, windowed quantiles, the page, beside prometheus-client
+	@$(PY) -m bench.metering $(ARGS)
+
+bench-external: build ## latency of the metrics adapter's port, beside a bare aiohttp port
+	@$(PY) -m bench.external.latency $(ARGS)
 
 bench-quality: dev ## every routing policy in virtual time, 8 workers, 80 and 95 % load: who answers soonest
 	@$(PY) -m bench.quality --gate $(ARGS)

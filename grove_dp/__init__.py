@@ -1,17 +1,21 @@
 """grove_dp: an autoscaling, KV-aware routing data plane for LLM inference.
 
-The command is `grove-dp`; the parts and who may import whom are checked by `make check`. Two of them serve
-without the rest: `grove_dp.PrefixIndex` (who holds which prefix) and `grove_dp.Router` (where to place a
-prompt), loaded when they are first asked for.
+The command is `grove-dp`; the parts and who may import whom are checked by `make check`. Three of them serve
+without the rest: `grove_dp.PrefixIndex` (who holds which prefix), `grove_dp.Router` (where to place a prompt)
+and `grove_dp.Meter` (rates and quantiles of the last seconds), loaded when they are first asked for.
 """
 
 from typing import Any
 
-__all__ = ["PrefixIndex", "Router", "__version__"]
+__all__ = ["Meter", "PrefixIndex", "Router", "__version__"]
 
 __version__ = "0.1.0"
 
-_AT = {"PrefixIndex": "grove_dp.routing.index", "Router": "grove_dp.routing.router"}
+_AT = {
+    "Meter": "grove_dp.metering.meter",
+    "PrefixIndex": "grove_dp.routing.index",
+    "Router": "grove_dp.routing.router",
+}
 
 
 def __getattr__(name: str) -> Any:

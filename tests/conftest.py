@@ -15,8 +15,6 @@ from grove_dp.clock import ManualClock
 # nobody closes: a ResourceWarning in whatever test runs when the collector finds it.
 asyncio.set_event_loop(None)
 
-pytest_plugins = ["grove_dp.testing.plugin"]
-
 REMEDY = "install it (Debian, Fedora: a package of the same name) and run the test again"
 
 

@@ -1,7 +1,16 @@
 """What is measured, and how others may read it.
 
-`prometheus`   the plane's counters and histograms as metric families
+`meter`        counters, gauges and histograms of the core, with windows of 1 to 900 s
+`ledger`       the series of requests by model and class, which the I/O threads write
+`records`      the lives of the last 65,536 requests
+`prometheus`   the page that is scraped; `reference` lists what is on it
 `scrape`       the load that a worker's own metrics tell
+
+Signals, for those who scale:
+
+`signals`      what a frontend tells: the schema
+`merging`      several frontends as one picture that says what is missing
+`samples`      measures of what can be scaled, from that picture; `overview` keeps them up to date
 
 External metrics, for HPA and KEDA:
 

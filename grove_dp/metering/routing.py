@@ -10,12 +10,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from grove_dp.native.plane import Audit
 
-__all__ = ["FeedReading", "KvReading", "RoutingReading", "routing_families"]
+__all__ = ["STEPS", "FeedReading", "KvReading", "RoutingReading", "routing_families"]
 
 FEED_STATES: Final = ("live", "cold", "replaying", "disconnected", "silent")
 _RATIOS: Final = ("0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1.0", "+Inf")
 
-_STEPS: Final = {
+STEPS: Final = {
     "exact": "tokens_exact",
     "recalled": "tokens_recalled",
     "declined": "tokens_declined",
@@ -104,7 +104,7 @@ def _placements(counters: Mapping[str, Any]) -> Iterator[Metric]:
     steps = CounterMetricFamily(
         "grove_dp_token_steps", "Requests that wanted their tokens, by how that ended", labels=("outcome",)
     )
-    for outcome, key in _STEPS.items():
+    for outcome, key in STEPS.items():
         steps.add_metric((outcome,), counters[key])
     yield placed
     yield steps
