@@ -8,7 +8,7 @@ Each record has a number of its own, counted from 0 when the process began. Who 
 next for him; what was overwritten before he came is counted, never passed over in silence. Nothing is copied
 but what stands around the array's end. For one thread, control's.
 
-A record is gdp_record (csrc/include/gdp/plane.h), 264 bytes: times are CLOCK_MONOTONIC in ns.
+A record is gdp_record (csrc/include/gdp/plane.h), 216 bytes: times are CLOCK_MONOTONIC in ns.
 """
 
 from collections.abc import Callable, Iterator
