@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from grove_dp.native import spans
 from grove_dp.native.kv import ChainKey
 from grove_dp.sim.tokenizer import DEFAULT_MODEL
 from grove_dp.tokens.load import load_model
@@ -72,11 +73,12 @@ def test_reading_a_prompt(
     gauge(name, read)
 
 
-def test_reading_a_prompt_again(reader: PromptReader, gauge: Gauge) -> None:
+def test_knowing_a_prompt_again(gauge: Gauge) -> None:
+    """What is done in its place when a prompt comes again: naming it by its bytes (gdp/prompt.h)."""
     body = NUMBER.join(conversation(128 << 10, TURNS))
 
-    def read(rounds: int) -> None:
-        for _ in range(rounds):
-            reader.read("chat", body)
+    def name(rounds: int) -> None:
+        for seed in range(rounds):
+            spans.prompt_key(body, seed)
 
-    gauge("tokens_128k_again", read)
+    gauge("prompt_key_128k", name)

@@ -16,6 +16,8 @@ from grove_dp.sim.world import Placements
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from grove_dp.sim.seen import Seen
+
 __all__ = ["Act", "table"]
 
 _SHARES = (0.5, 0.95, 0.99)
@@ -31,6 +33,7 @@ class Act:
         self.report = Report()
         self.placements = Placements()
         self.waited = 0.0  # for a CPU, as a share of the time of each process
+        self.seen: Seen | None = None  # by the frontend
         self.took_s = 0.0  # until the last answer; 0: not played to its end
 
 

@@ -25,6 +25,7 @@ from grove_dp.sim.conversations import BLOCK_TOKENS, Conversations
 from grove_dp.sim.prompts import TEMPLATE_TOKENS, Prompts
 from grove_dp.sim.replay import Ask, Replay, served_model
 from grove_dp.sim.report import LATE_S
+from grove_dp.sim.seen import seen
 from grove_dp.sim.trace import Window
 from grove_dp.sim.world import World, WorldPlan
 
@@ -110,6 +111,7 @@ class Demo:
             before, waited_s = await world.placements(), world.waited_s()
             await self._play(world, act)
             act.placements = (await world.placements()).since(before)
+            act.seen = seen(await world.signals())
             act.waited = (world.waited_s() - waited_s) / act.took_s / (len(world.workers) + 1)
         if self.world is None or self.act.policy != last.policy:
             await self._fresh_world(last)
@@ -218,6 +220,12 @@ class Demo:
                 f"with a cache of {self._worlds.cache_tokens:,} tokens:"
             )
             lines += ["", *table(played), "", *_LEGEND, ""]
+            told = [act.seen.line(act.policy, act.took_s) for act in played if act.seen]
+            lines += (
+                ["what the frontends measured themselves (/signals, /metrics):", "", *told, ""]
+                if told
+                else []
+            )
         lines += _death(last) if last.report.sent else []
         late_s = max(act.report.lateness.at(0.99) for act in self.acts)
         waited = max(act.waited for act in self.acts)

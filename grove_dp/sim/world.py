@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from grove_dp.metering.signals import Signals, decode
 from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
 from grove_dp.sim.processes import Child, end_all, free_port
 
@@ -265,6 +266,10 @@ class World:
         """How long the processes could have run and got no CPU, all together, as Linux counts it."""
         children = [child for child in (*self.workers, self.frontend) if child is not None and child.alive]
         return sum(_run_delay_s(child.pid) for child in children)
+
+    async def signals(self) -> Signals:
+        """What the frontend tells of all that it served."""
+        return decode(await self._admin.get("/signals"))
 
     async def placements(self) -> Placements:
         """Counts since the frontend began."""
