@@ -45,6 +45,10 @@ def _worker(booked: Booked, cap: int) -> WorkerReading:
         prompt_tokens=book.prompt_tokens,
         cached_tokens=book.cached_tokens,
         output_tokens=book.output_tokens,
+        prefilling=book.waiting,
+        decoding=book.running,
+        kv_tokens=book.kv_tokens,
+        kv_capacity=book.kv_capacity,
     )
 
 

@@ -133,6 +133,12 @@ _ROWS: Final[tuple[tuple[str, tuple[_Panel, ...]], ...]] = (
         "Workers",
         (
             _Panel("In flight", "short", (("grove_dp_worker_inflight", "{{worker}}"),)),
+            _Panel("Decoding", "short", (("grove_dp_worker_decoding", "{{worker}}"),)),
+            _Panel(
+                "Of its cache pinned",
+                "percentunit",
+                (("grove_dp_worker_kv_tokens / (grove_dp_worker_kv_capacity_tokens > 0)", "{{worker}}"),),
+            ),
             _Panel("Prompts before a new one", "s", (("grove_dp_worker_backlog_seconds", "{{worker}}"),)),
             _Panel(
                 "Not to be used",

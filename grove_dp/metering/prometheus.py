@@ -41,6 +41,10 @@ class WorkerReading(NamedTuple):
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    prefilling: float = 0.0
+    decoding: float = 0.0
+    kv_tokens: float = 0.0
+    kv_capacity: float = 0.0  # 0: it does not say
 
 
 class Reading(NamedTuple):
@@ -83,6 +87,16 @@ WORKER_GAUGES: Mapping[str, tuple[str, str]] = {
     "inflight": ("grove_dp_worker_inflight", "Requests in flight on the worker"),
     "max_inflight": ("grove_dp_worker_max_inflight", "Cap of requests in flight, 0: none"),
     "consecutive_failures": ("grove_dp_worker_consecutive_failures", "Failed requests in a row"),
+    "prefilling": ("grove_dp_worker_prefilling", "Requests placed on the worker, before their first token"),
+    "decoding": (
+        "grove_dp_worker_decoding",
+        "Requests past their first token: its batch, as far as it is ours",
+    ),
+    "kv_tokens": (
+        "grove_dp_worker_kv_tokens",
+        "Tokens pinned in its cache by requests, as it tells or we know",
+    ),
+    "kv_capacity": ("grove_dp_worker_kv_capacity_tokens", "Tokens that its cache has room for, 0: not known"),
 }
 
 WORKER_COUNTERS: Mapping[str, tuple[str, str]] = {
