@@ -33,6 +33,7 @@ void ledger_arrive(gdp_loop *l, gdp_exchange *x) {
     if (!m || place >= m->n_accounts) return;
     x->account = atomic_load(&l->accounts[m->accounts[place]]);
     gdp_account_add(x->account, GDP_A_ARRIVED, 1, l->now);
+    if (x->queued) ledger_wait(x, true); /* it came before its model was known, and waits already */
 }
 
 /* Tokens of its prompt, or about as many. */

@@ -195,6 +195,7 @@ gdp_placing exchange_place(gdp_loop *l, gdp_exchange *x) {
             answer_error(l, x, why, detail);
             return GDP_NONE_READY;
         }
+        if (!x->account) ledger_arrive(l, x);
     }
     if (queue_goes_first(l, x)) {
         queue_park(l, x, false);

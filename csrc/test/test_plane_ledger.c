@@ -110,6 +110,28 @@ static void what_waits_is_there_while_it_waits(void) {
     scene_close(&s);
 }
 
+static void who_came_before_its_model_was_known_is_counted_too(void) {
+    gdp_case(__func__);
+    scene s = {0};
+    open_metered(&s);
+    s.n_models = 0;
+    CHECK(scene_publish(&s));
+    peer c = scene_ask(&s, CHAT);
+    scene_turns(&s, 10);
+    CHECK(count(&s, GDP_A_ARRIVED) == 0 && level(&s, GDP_A_WAITING) == 0);
+    s.n_models = 1;
+    CHECK(scene_publish(&s));
+    peer w = scene_worker(&s, 0);
+    CHECK(count(&s, GDP_A_ARRIVED) == 1 && level(&s, GDP_A_WAITING) == 0 && level(&s, GDP_A_WAITING_TOKENS) == 0);
+    scene_say(&s, &w, OK_JSON);
+    scene_hear(&s, &c, "done");
+    peer_end(&c);
+    peer_end(&w);
+    scene_turns(&s, 10);
+    CHECK(count(&s, GDP_A_ENDED) == 1);
+    scene_close(&s);
+}
+
 static void records_that_nobody_takes_are_counted_as_lost(void) {
     gdp_case(__func__);
     scene s = {0};
@@ -134,5 +156,6 @@ void gdp_test_plane_ledger(void)
     a_stream_counts_as_it_goes();
     a_promise_that_is_broken_is_judged();
     what_waits_is_there_while_it_waits();
+    who_came_before_its_model_was_known_is_counted_too();
     records_that_nobody_takes_are_counted_as_lost();
 }
