@@ -317,9 +317,12 @@ static void queue_tend(gdp_loop *l, bool changed) {
     }
     bool probe_due = l->probe_at && l->now >= l->probe_at;
     l->q_all |= changed;
-    if (changed || probe_due || asked) queue_pump(l);
+    bool pumped = changed || probe_due || asked;
+    if (pumped) queue_pump(l);
     if (asked) queue_pass_on(l, head);
-    l->probe_at = l->q_head ? queue_next_try(l, gdp_next_probe(l->plane->books, l->now)) : 0;
+    uint64_t next = l->q_head ? queue_next_try(l, gdp_next_probe(l->plane->books, l->now)) : 0;
+    bool stands = !pumped && l->probe_at && l->probe_at < next; /* what was due does not move on with each turn */
+    if (!stands) l->probe_at = next;
 }
 
 static int wait_ms(const gdp_loop *l) {

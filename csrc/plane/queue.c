@@ -184,7 +184,9 @@ static void lane_pump(gdp_loop *l, uint32_t i) {
     fifo.fifo = true;
     if (!l->set->late_on) rule = &fifo;
     COUNT(l, demoted, gdp_late_relieve(l->lanes[i].late, rule, l->lanes[i].ready, l->lanes[i].least_backlog_s));
-    for (;;) {
+    /* A request that was placed may be back in its lane at once: no connection could be made, for want of descriptors or
+     * memory of ours, and the other workers are full. It is looked at again in a later turn. */
+    for (uint32_t looks = 2 * gdp_late_waiting(l->lanes[i].late); looks; looks--) {
         int ticket = gdp_late_next(l->lanes[i].late, rule, now_s(l));
         if (ticket < 0) return;
         gdp_exchange *x = l->lanes[i].who[ticket];
