@@ -94,7 +94,8 @@ static gdp_record record_of(const gdp_loop *l, const gdp_exchange *x) {
 }
 
 static void keep_record(gdp_loop *l, const gdp_record *r) {
-    if (!l->records) l->records = gdp_alloc(GDP_RECORDS * sizeof *l->records);
+    const size_t size = GDP_RECORDS * sizeof *l->records;
+    if (!l->records && (l->records = gdp_resize(NULL, size))) memset(l->records, 0, size); /* touched: it does not grow */
     uint64_t head = atomic_load_explicit(&l->rec_head, memory_order_relaxed);
     if (!l->records || head - atomic_load_explicit(&l->rec_tail, memory_order_acquire) >= GDP_RECORDS) {
         COUNT(l, records_lost, 1);

@@ -47,7 +47,9 @@ class RecordRing:
     def __init__(self, drain: Callable[[memoryview], int], size: int = SIZE) -> None:
         self._drain = drain
         self._array: Records = np.zeros(size, DTYPE)
-        self._bytes: memoryview = self._array.view(np.uint8).data
+        pages = self._array.view(np.uint8)
+        pages[:] = 0  # all of its memory now: a process that seems to grow for an hour worries people
+        self._bytes: memoryview = pages.data
         self.next_seq = 0
 
     def drain(self) -> int:
