@@ -110,7 +110,6 @@ async def test_what_stands_there_now_is_told():
 async def test_a_poll_may_wait_for_news():
     async with workers() as fleet, Frontend([w.url for w in fleet]) as frontend:
         await ready(fleet, frontend)
-        began = time.monotonic()
         seen = (await polled_once(frontend)).next_seq
         began = time.monotonic()
         told = await polled_once(frontend, f"?since={seen}&wait=0.3")
