@@ -1,6 +1,7 @@
 """`grove-dp metrics-adapter`: external.metrics.k8s.io and KEDA's metrics-api, from all frontends together."""
 
 import argparse
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 DRAIN_S = 5.0
+_LISTENING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 _EPILOG = """\
 examples:
@@ -185,7 +187,7 @@ async def _serve(args: argparse.Namespace, options: "Options", named: Sequence[t
         working = asyncio.ensure_future(_work(adapter, overview))
         await asyncio.wait((working, ended), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
-            _raise(working)
+            _raise(working, options)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
     return ended.result()
@@ -199,11 +201,14 @@ async def _work(adapter: "Adapter", overview: "Overview") -> None:
         group.create_task(overview.run())
 
 
-def _raise(working: "asyncio.Future[None]") -> None:
+def _raise(working: "asyncio.Future[None]", options: "Options") -> None:
     """The error that ended it, as one that can be told."""
     error = working.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, OSError):
-        raise CannotServe(f"cannot listen: {error.strerror or error}; choose another --port") from None
+    if isinstance(error, OSError) and error.errno in _LISTENING:
+        where = f"{options.host}:{options.port}"
+        raise CannotServe(
+            f"cannot listen on {where}: {error.strerror}; end what listens there or choose another --port"
+        ) from None
     raise error or RuntimeError("the adapter ended by itself")

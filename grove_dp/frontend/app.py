@@ -96,7 +96,9 @@ class Frontend:
         self._follow(around, secret)
         self.watchman = Watchman(self.plane, self.kv_feeds.warmed, around.clock)
         boot_id = f"{around.rng.getrandbits(64):016x}"
-        self.signals = SignalsFeed(self.plane, boot_id, around.clock, self.metrics.startup.observe)
+        self.signals = SignalsFeed(
+            self.plane, boot_id, around.clock, self.metrics.startup.observe, lambda: self._stop.asked
+        )
         self.admin = AdminPort(
             self.plane,
             Page(self.plane.meter, self.metrics.registry),

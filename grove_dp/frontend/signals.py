@@ -103,8 +103,9 @@ class SignalsFeed:
         boot_id: str,
         clock: Clock,
         started: Callable[[float], object] = lambda _: None,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*started* is told how long each worker took to become ready."""
+        """*started* is told how long each worker took to become ready; *draining*: whether we are to stop."""
         self._plane = plane
         self._boot_id = boot_id
         self._clock = clock
@@ -113,7 +114,7 @@ class SignalsFeed:
         self._startups = Startups(clock)
         self._news = asyncio.Event()
         self._log: AccessLog | None = None
-        self.draining = False
+        self._draining = draining
 
     def log_requests(self) -> None:
         """Write an access log from now on."""
@@ -172,7 +173,7 @@ class SignalsFeed:
             next_seq=0,
             newest_seq=0,
             lost=0,
-            draining=self.draining,
+            draining=self._draining(),
             ttft_s=plane.settings.slo.ttft_s,
             itl_s=plane.settings.slo.itl_s,
             workers=[self._worker(booked) for booked in plane.booked()],

@@ -115,7 +115,7 @@ class Body:
     def messages(self, parsed: ParsedMessages) -> list[Any]:
         """The messages, some of which may be known; not to be changed."""
         start, end = self._fields.get(b"messages", (0, 0))
-        if end - start <= _PARSED_WHOLE and self._turns is None:
+        if end - start <= _PARSED_WHOLE:
             return as_type(self.value(b"messages"), list)
         try:
             return parsed.of(self.raw, *self.turns())

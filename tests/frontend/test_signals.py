@@ -107,6 +107,16 @@ async def test_what_stands_there_now_is_told():
         assert len(told.curves[0].step) == 3
 
 
+async def test_a_frontend_that_is_to_stop_says_so():
+    drain = {"delay_s": 3.0}
+    async with workers() as fleet, Frontend([w.url for w in fleet], drain=drain) as frontend:
+        await ready(fleet, frontend)
+        assert not (await polled_once(frontend)).draining
+        frontend.signal(signal.SIGTERM)
+        await frontend.until("/readyz", 503)
+        assert (await polled_once(frontend)).draining
+
+
 async def test_a_poll_may_wait_for_news():
     async with workers() as fleet, Frontend([w.url for w in fleet]) as frontend:
         await ready(fleet, frontend)

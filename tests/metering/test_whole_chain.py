@@ -181,3 +181,11 @@ def test_wrong_usage_is_said_and_exits_with_two(tmp_path):
         command = [sys.executable, "-m", "grove_dp", "metrics-adapter", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_a_port_that_is_taken_is_named(installed):
+    with socket.create_server(("127.0.0.1", int(installed[1]))):
+        command = [sys.executable, "-m", "grove_dp", "metrics-adapter", "--frontend", "http://127.0.0.1:9"]
+        done = subprocess.run([*command, *installed], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{installed[1]}" in done.stderr, done.stderr

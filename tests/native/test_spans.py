@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from grove_dp.native import spans
 from grove_dp.native.plain import spans as plain
+from grove_dp.tokens import requests
 
 from .mutation import mutated
 
@@ -125,3 +126,10 @@ def test_texts_of_the_same_bytes_but_other_characters_have_other_keys():
 
 def test_a_text_has_at_most_4096_cuts():
     assert len(spans.cuts("<>x" * 5000, "<>", 1, 0)[0]) == 4096
+
+
+def test_what_the_reader_of_prompts_refuses_has_no_name_in_the_core():
+    """Two lists, one in C: a body that is never read must never be remembered."""
+    for name in requests._REFUSED:
+        body = b'{"messages":[1],"%b":1}' % name
+        assert spans.prompt_key(body, 1) == plain.prompt_key(body, 1) == 0, name
