@@ -31,12 +31,12 @@ import uvloop
 from aiohttp import web
 
 from grove_dp.clock import SystemClock
-from grove_dp.metering.certificates import Authority
-from grove_dp.metering.external import METRICS, Board, Picture, Sample
-from grove_dp.metering.external_identity import FrontProxy
-from grove_dp.metering.external_reviews import Reviews
-from grove_dp.metering.external_server import MetricsPort
-from grove_dp.metering.external_tls import Face
+from grove_dp.metering.external.board import METRICS, Board, Picture, Sample
+from grove_dp.metering.external.certificates import Authority
+from grove_dp.metering.external.identity import FrontProxy
+from grove_dp.metering.external.reviews import Reviews
+from grove_dp.metering.external.server import MetricsPort
+from grove_dp.metering.external.tls import Face
 
 T = TypeVar("T")
 

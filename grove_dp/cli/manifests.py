@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from grove_dp.cli.main import Subparsers
-    from grove_dp.metering.manifests import Install
+    from grove_dp.metering.external.manifests import Install
 
 __all__ = ["add_parser", "run"]
 
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the documents, or apply them."""
     import asyncio
 
-    from grove_dp.metering.manifests import Install, documents, to_yaml
-    from grove_dp.metering.overview import frontend_url
+    from grove_dp.metering.external.manifests import Install, documents, to_yaml
+    from grove_dp.metering.external.overview import frontend_url
 
     for named in args.frontends_dns:
         frontend_url(named)
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 async def _with_cluster(to: "Install", args: argparse.Namespace) -> None:
     """Look whose the APIService is; then apply, if asked to."""
     from grove_dp.kube.access import connect
-    from grove_dp.metering.manifests import install
-    from grove_dp.metering.registration import check_free
+    from grove_dp.metering.external.manifests import install
+    from grove_dp.metering.external.registration import check_free
 
     async with await connect(args.kubeconfig, args.context) as api:
         if not args.apply:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from grove_dp.cli.main import Subparsers
-    from grove_dp.metering.adapter import Adapter, Options
-    from grove_dp.metering.overview import Overview
+    from grove_dp.metering.external.adapter import Adapter, Options
+    from grove_dp.metering.external.overview import Overview
 
 __all__ = ["add_parser", "run"]
 
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from uvloop import Loop
 
     from grove_dp.log import LogWriter
-    from grove_dp.metering.overview import frontend_url
+    from grove_dp.metering.external.overview import frontend_url
 
     named = [frontend_url(url) for url in (*args.frontend, *args.frontends_dns)]
     if not named:
@@ -128,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> "Options":
-    from grove_dp.metering.adapter import Options
-    from grove_dp.metering.own_certificate import Place
+    from grove_dp.metering.external.adapter import Options
+    from grove_dp.metering.external.own_certificate import Place
 
     own = (args.namespace, args.service, args.secret)
     if any(own) and not all(own):
@@ -156,10 +156,10 @@ async def _serve(args: argparse.Namespace, options: "Options", named: Sequence[t
 
     from grove_dp.clock import SystemClock
     from grove_dp.kube.access import connect
-    from grove_dp.metering.adapter import Adapter
-    from grove_dp.metering.external import Board
+    from grove_dp.metering.external.adapter import Adapter
+    from grove_dp.metering.external.board import Board
+    from grove_dp.metering.external.overview import Overview, fetch_with
     from grove_dp.metering.merging import Frontends
-    from grove_dp.metering.overview import Overview, fetch_with
 
     clock, loop = SystemClock(), asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from grove_dp.clock import Clock
 from grove_dp.errors import GroveError
+from grove_dp.metering.buckets import Buckets, added
 from grove_dp.metering.signals import CurveSignal, ModelSignal, Signals, WorkerSignal, decode
 
 __all__ = ["Fetch", "Frontends", "Merged", "ModelNow", "Polled", "Times", "WorkerNow"]
@@ -52,11 +53,11 @@ class WorkerNow(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Of the last minute: bucket of schema 4 in seconds -> how many."""
+    """Of the last minute, in seconds."""
 
-    queue_wait: Mapping[int, float]
-    ttft: Mapping[int, float]
-    itl: Mapping[int, float]
+    queue_wait: Buckets
+    ttft: Buckets
+    itl: Buckets
 
 
 class ModelNow(NamedTuple):
@@ -277,14 +278,10 @@ def _model(told: ModelSignal, before: ModelSignal, span_s: float) -> ModelNow:
 
 
 def _sum(one: ModelNow, other: ModelNow) -> ModelNow:
-    times = Times(*(_added(a, b) for a, b in zip(one.times, other.times, strict=True)))
+    times = Times(*map(added, zip(one.times, other.times, strict=True)))
     return ModelNow(
         one.model, one.slo_class, times, *(a + b for a, b in zip(one[3:], other[3:], strict=True))
     )
-
-
-def _added(one: Mapping[int, float], other: Mapping[int, float]) -> Mapping[int, float]:
-    return {bucket: one.get(bucket, 0.0) + other.get(bucket, 0.0) for bucket in one.keys() | other.keys()}
 
 
 def _curves(answers: Iterable[Signals]) -> Iterable[CurveSignal]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from grove_dp.metering.samples import bucket_quantile
+from grove_dp.metering.buckets import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,7 @@ def seen(told: Signals) -> Seen:
 
 
 def _quantile(models: Iterable[ModelSignal], name: str, q: float) -> float:
-    return bucket_quantile([getattr(model, name) for model in models], q)
+    return quantile([getattr(model, name) for model in models], q)
 
 
 def _shares(records: npt.NDArray[np.void]) -> tuple[float, ...]:

@@ -170,8 +170,8 @@ class ControlPlane:
         self.front_proxy = self.front_proxy_authority.client("front-proxy-client")
         self._serving = self.authority.server([*SERVED, flags.SERVICE_ADDRESS, *NAMES], file="serving")
         self._token_key = ec.generate_private_key(ec.SECP256R1())
-        (self.folder / "service-account.key").write_bytes(private_key_pem(self._token_key))
-        (self.folder / "service-account.pub").write_bytes(public_key_pem(self._token_key))
+        (self.folder / "service-account.key").write_text(private_key_pem(self._token_key))
+        (self.folder / "service-account.pub").write_text(public_key_pem(self._token_key))
 
     # ------------------------------------------------------------ who asks
 
