@@ -17,7 +17,7 @@ class GroveError(Exception):
     reason: ClassVar[str] = "InternalError"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: float | None = None
 
 
 class ClientFault(GroveError):

@@ -1,39 +1,39 @@
-"""Configuration, authentication and transport: the only place that knows the `kubernetes` package.
-
-The package does what must not be written twice (kubeconfig, exec plugins, OIDC, the pod's token that changes
-on disk, TLS). Its typed models are left out: they decode 124 times slower than a Struct of the few fields
-wanted, and a read, changed and written object loses the fields that a newer server knows and they do not.
-So calls take paths and plain documents and give bytes' worth of Structs:
+"""Calls to the Kubernetes API: paths and documents in, Structs of the few fields wanted out.
 
     async with await connect() as api:
         found = await api.get("/api/v1/namespaces/kube-system/configmaps/x", into=ConfigMap)
+        await api.merge(PODS.path("web", "a"), {"metadata": {"labels": {"grove.io/x": "1"}}})
 
-Writes are patches of the fields that are ours, never a document that was read before.
+Writes are patches of the fields that are ours, never a document that was read before: it would take away what
+a newer server knows and our Structs do not. A server that says when to come again (429, and 5xx with
+Retry-After) is asked again as long as the call's time lasts; everything else is the caller's to judge.
 """
 
 import asyncio
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
-from kubernetes.aio import client as _client
-from kubernetes.aio import config as _config
 
-from grove_dp.kube.errors import ApiUnreachable, NoCluster, refused
+from grove_dp.kube.errors import ApiUnreachable, refused
+from grove_dp.kube.transport import Answer, Stream, Transport
 
 __all__ = ["Access", "connect"]
 
 T = TypeVar("T")
+Document = dict[str, Any]
 
 TIMEOUT_S: Final = 10.0
 JSON: Final = "application/json"
 MERGE: Final = "application/merge-patch+json"
+OPERATIONS: Final = "application/json-patch+json"
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
+NO_QUERY: Final[Mapping[str, str]] = {}
+USER_AGENT: Final = "grove-dp"
 
 
 async def connect(kubeconfig: Path | None = None, context: str | None = None) -> "Access":
@@ -41,44 +41,22 @@ async def connect(kubeconfig: Path | None = None, context: str | None = None) ->
 
     NoCluster says what was looked for.
     """
-    configuration: Any = type.__call__(_client.Configuration)  # the package's own way past its defaults
-    load_file: Any = _config.load_kube_config
-    load_pod: Any = _config.load_incluster_config
-    files = _kubeconfig(kubeconfig)
-    try:
-        if files is None:
-            load_pod(client_configuration=configuration)
-        else:
-            await load_file(files, context=context, client_configuration=configuration, persist_config=False)
-    except (_config.ConfigException, OSError, TypeError, KeyError) as error:
-        raise NoCluster(f"{files or 'this pod'}: no configuration for a cluster there: {error}") from None
-    configuration.client_session_kwargs = {"trust_env": False}  # PERF: looking for proxies is 400 µs a call
-    return Access(configuration)
+    from grove_dp.kube.cluster import open_cluster  # PERF: 300 ms; tests and the demo need none
 
-
-def _kubeconfig(named: Path | None) -> str | None:
-    """The file or files to read; None is the configuration that Kubernetes gives each pod."""
-    files = str(named) if named else os.environ.get("KUBECONFIG")
-    if files is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return None
-    files = files or str(Path("~/.kube/config").expanduser())
-    if not any(Path(file).is_file() for file in files.split(os.pathsep)):
-        raise NoCluster(f"{files}: no such kubeconfig; name one with --kubeconfig or KUBECONFIG")
-    return files
+    return Access(await open_cluster(kubeconfig, context))
 
 
 class Access:
-    """One cluster, as one user."""
+    """One API server, as one user."""
 
-    def __init__(self, configuration: Any) -> None:
-        """*configuration* of the `kubernetes` package; see `connect`."""
-        self._client: Any = _client.ApiClient(configuration)
-        self._client.user_agent = "grove-dp"
-        self.host: str = configuration.host
+    def __init__(self, transport: Transport) -> None:
+        """*transport* carries the calls, and is closed with this."""
+        self._transport = transport
+        self.host = transport.host
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._client.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,40 +66,113 @@ class Access:
     ) -> None:
         await self.close()
 
-    # ------------------------------------------------------------ calls
+    # ------------------------------------------------------------ reading
 
     @overload
-    async def get(self, path: str, *, query: Mapping[str, str] = ...) -> dict[str, Any]: ...
+    async def get(
+        self, path: str, *, query: Mapping[str, str] = ..., timeout_s: float | None = ...
+    ) -> Document: ...
     @overload
-    async def get(self, path: str, *, into: type[T], query: Mapping[str, str] = ...) -> T: ...
-    async def get(self, path: str, *, into: Any = dict[str, Any], query: Mapping[str, str] = {}) -> Any:
-        """Read one object or a list."""
-        return await self._call("GET", path, into, query)
+    async def get(
+        self, path: str, *, into: type[T], query: Mapping[str, str] = ..., timeout_s: float | None = ...
+    ) -> T: ...
+    async def get(
+        self,
+        path: str,
+        *,
+        into: Any = Document,
+        query: Mapping[str, str] = NO_QUERY,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Read one object or a list. *into* is a Struct of the fields wanted, or msgspec.Raw: the bytes."""
+        return await self._call("GET", path, into, query, timeout_s=timeout_s)
+
+    def stream(self, path: str, query: Mapping[str, str]) -> AbstractAsyncContextManager[Stream]:
+        """An open GET, for watches; see `grove_dp.kube.informer`. No time limit but the server's."""
+        return self._transport.stream(_target(path, query), {"Accept": JSON, "User-Agent": USER_AGENT})
+
+    # ------------------------------------------------------------ writing
 
     @overload
-    async def create(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def create(self, path: str, document: Mapping[str, Any]) -> Document: ...
     @overload
     async def create(self, path: str, document: Mapping[str, Any], *, into: type[T]) -> T: ...
-    async def create(self, path: str, document: Mapping[str, Any], *, into: Any = dict[str, Any]) -> Any:
-        """POST *document* to the collection, or ask a review."""
-        return await self._call("POST", path, into, {}, document, JSON)
+    async def create(self, path: str, document: Mapping[str, Any], *, into: Any = Document) -> Any:
+        """POST *document* to a collection or a sub-resource (a binding, an eviction), or ask a review."""
+        return await self._call("POST", path, into, NO_QUERY, document, JSON)
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+    @overload
+    async def update(self, path: str, document: Mapping[str, Any]) -> Document: ...
+    @overload
+    async def update(self, path: str, document: Mapping[str, Any], *, into: type[T]) -> T: ...
+    async def update(self, path: str, document: Mapping[str, Any], *, into: Any = Document) -> Any:
+        """PUT a document that is ours as a whole, such as a Scale."""
+        return await self._call("PUT", path, into, NO_QUERY, document, JSON)
+
+    @overload
+    async def merge(
+        self, path: str, patch: Mapping[str, Any], *, query: Mapping[str, str] = ...
+    ) -> Document: ...
+    @overload
+    async def merge(
+        self, path: str, patch: Mapping[str, Any], *, into: type[T], query: Mapping[str, str] = ...
+    ) -> T: ...
+    async def merge(
+        self,
+        path: str,
+        patch: Mapping[str, Any],
+        *,
+        into: Any = Document,
+        query: Mapping[str, str] = NO_QUERY,
+    ) -> Any:
         """Merge-patch an object; with `metadata.resourceVersion` only if it has not changed since (409)."""
-        patched: dict[str, Any] = await self._call("PATCH", path, dict[str, Any], {}, patch, MERGE)
-        return patched
+        return await self._call("PATCH", path, into, query, patch, MERGE)
+
+    @overload
+    async def json_patch(self, path: str, operations: Sequence[Mapping[str, Any]]) -> Document: ...
+    @overload
+    async def json_patch(self, path: str, operations: Sequence[Mapping[str, Any]], *, into: type[T]) -> T: ...
+    async def json_patch(
+        self, path: str, operations: Sequence[Mapping[str, Any]], *, into: Any = Document
+    ) -> Any:
+        """Patch by operations (RFC 6902); a `test` that fails is a 422."""
+        return await self._call("PATCH", path, into, NO_QUERY, operations, OPERATIONS)
 
     async def apply(
         self, path: str, document: Mapping[str, Any], manager: str, *, force: bool = False
-    ) -> dict[str, Any]:
+    ) -> Document:
         """Server-side apply: make it so, as owner *manager* of the fields; 409 where another owns one."""
         query = {"fieldManager": manager, "force": "true" if force else "false"}
-        applied: dict[str, Any] = await self._call("PATCH", path, dict[str, Any], query, document, APPLY)
+        applied: Document = await self._call("PATCH", path, Document, query, document, APPLY)
         return applied
 
-    async def delete(self, path: str) -> None:
-        """Delete an object; 404 if there is none."""
-        await self._call("DELETE", path, msgspec.Raw, {})
+    async def delete(
+        self,
+        path: str,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace_s: int | None = None,
+        propagation: str | None = None,
+        query: Mapping[str, str] = NO_QUERY,
+    ) -> Document:
+        """Delete an object, or with selectors in *query* the objects of a collection; 404 if there is none.
+
+        *uid* and *resource_version* are preconditions (409): a delete meant for one object must not hit its
+        successor of the same name. *propagation*: Background, Foreground or Orphan.
+        """
+        known = {"uid": uid, "resourceVersion": resource_version}
+        preconditions = {name: value for name, value in known.items() if value is not None}
+        options = {
+            "gracePeriodSeconds": grace_s,
+            "propagationPolicy": propagation,
+            "preconditions": preconditions or None,
+        }
+        said = {name: value for name, value in options.items() if value is not None}
+        deleted: Document = await self._call("DELETE", path, Document, query, said or None, JSON)
+        return deleted
+
+    # ------------------------------------------------------------ the call
 
     async def _call(
         self,
@@ -129,32 +180,54 @@ class Access:
         path: str,
         into: Any,
         query: Mapping[str, str],
-        document: Mapping[str, Any] | None = None,
+        document: Any = None,
         content: str = JSON,
+        timeout_s: float | None = None,
     ) -> Any:
         called = f"{method} {path}"
-        target = f"{path}?{urlencode(query)}" if query else path
+        limit_s = timeout_s or TIMEOUT_S
+        headers = {"Accept": JSON, "User-Agent": USER_AGENT}
+        body = None
+        if document is not None:
+            headers["Content-Type"] = content
+            body = msgspec.json.encode(document)
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                status, body = await self._exchange(method, target, document, content)
+            answer = await self._answer(method, _target(path, query), headers, body, limit_s)
         except TimeoutError:
-            raise ApiUnreachable(f"{called}: no answer from {self.host} in {TIMEOUT_S:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnreachable(f"{called}: no answer from {self.host} in {limit_s:g} s") from None
+        except OSError as error:
             raise ApiUnreachable(f"{called}: {self.host} cannot be reached: {error}") from None
-        if status >= 400:
-            raise refused(called, status, body)
+        if answer.status >= 300:
+            raise refused(called, answer.status, answer.body, _retry_after_s(answer.headers))
         try:
-            return msgspec.json.decode(body, type=into)
+            return msgspec.json.decode(answer.body, type=into)
         except msgspec.DecodeError as error:
             raise ApiUnreachable(f"{called}: {self.host} answered something else: {error}") from None
 
-    async def _exchange(
-        self, method: str, target: str, document: Mapping[str, Any] | None, content: str
-    ) -> tuple[int, bytes]:
-        headers = {"Accept": JSON, "Content-Type": content}
-        method, url, headers, body, _ = await self._client.param_serialize(
-            method, target, header_params=headers, body=document, auth_settings=["BearerToken"]
-        )
-        answer = await self._client.call_api(method, url, headers, body)
-        data: bytes = await answer.read()
-        return answer.status, data
+    async def _answer(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, limit_s: float
+    ) -> Answer:
+        """The answer; a server that wants us later is asked again while the time lasts."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limit_s
+        while True:
+            async with asyncio.timeout_at(end):
+                answer = await self._transport.exchange(method, target, headers, body)
+            if answer.status != 429 and answer.status < 500:
+                return answer
+            later_s = _retry_after_s(answer.headers)
+            if later_s is None or loop.time() + later_s >= end:
+                return answer
+            await asyncio.sleep(later_s)
+
+
+def _target(path: str, query: Mapping[str, str]) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds of Retry-After; the API server writes no dates there."""
+    try:
+        return max(float(headers["retry-after"]), 0.0)
+    except (KeyError, ValueError):
+        return None

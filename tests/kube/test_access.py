@@ -9,7 +9,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from grove_dp.kube import access
+from grove_dp.kube import access, cluster, errors
 from grove_dp.kube.access import connect
 from grove_dp.kube.errors import ApiError, ApiUnreachable, NoCluster
 
@@ -23,6 +23,8 @@ class Server:
         self.seen = []
         self.status, self.body = 200, b"{}"
         self.wait = None
+        self.headers = {}
+        self.first = []  # (status, headers) of the first answers
 
     async def answer(self, request):
         body = await request.read()
@@ -30,7 +32,8 @@ class Server:
         self.seen.append((request.method, request.path_qs, dict(request.headers), body, peer))
         if self.wait is not None:
             await self.wait.wait()
-        return web.Response(status=self.status, body=self.body, content_type="application/json")
+        status, headers = self.first.pop(0) if self.first else (self.status, self.headers)
+        return web.Response(status=status, body=self.body, content_type="application/json", headers=headers)
 
 
 @pytest.fixture
@@ -89,7 +92,9 @@ async def test_writes_say_what_kind_of_patch_they_are(api, server):
     await api.apply(f"{THINGS}/a", {"c": 3}, "me")
     await api.apply(f"{THINGS}/a", {"c": 3}, "me", force=True)
     await api.delete(f"{THINGS}/a")
-    sent = [(method, path, headers["Content-Type"], body) for method, path, headers, body, _ in server.seen]
+    sent = [
+        (method, path, headers.get("Content-Type"), body) for method, path, headers, body, _ in server.seen
+    ]
     apply = "application/apply-patch+yaml"
     assert [
         (method, path, kind, json.loads(body) if body else None) for method, path, kind, body in sent
@@ -98,7 +103,7 @@ async def test_writes_say_what_kind_of_patch_they_are(api, server):
         ("PATCH", f"{THINGS}/a", "application/merge-patch+json", {"b": None}),
         ("PATCH", f"{THINGS}/a?fieldManager=me&force=false", apply, {"c": 3}),
         ("PATCH", f"{THINGS}/a?fieldManager=me&force=true", apply, {"c": 3}),
-        ("DELETE", f"{THINGS}/a", "application/json", None),
+        ("DELETE", f"{THINGS}/a", None, None),
     ]
 
 
@@ -109,6 +114,89 @@ async def test_a_refusal_says_what_the_api_server_said(api, server):
         await api.merge(f"{THINGS}/a", {})
     assert (refused.value.code, refused.value.why) == (409, "Conflict")
     assert str(refused.value) == f"PATCH {THINGS}/a: 409 Conflict: it has moved"
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "kind"),
+    [
+        (401, "Unauthorized", errors.Unauthorized),
+        (403, "Forbidden", errors.Forbidden),
+        (404, "NotFound", errors.NotFound),
+        (409, "Conflict", errors.Conflict),
+        (409, "AlreadyExists", errors.AlreadyExists),
+        (410, "Expired", errors.Expired),
+        (422, "Invalid", errors.Invalid),
+        (429, "TooManyRequests", errors.TooManyRequests),
+        (418, "Teapot", ApiError),
+    ],
+)
+async def test_each_refusal_has_its_class(api, server, code, why, kind):
+    server.status, server.body = code, json.dumps({"reason": why, "message": "m"}).encode()
+    with pytest.raises(ApiError) as refused:
+        await api.get(THINGS)
+    assert type(refused.value) is kind
+
+
+@pytest.mark.parametrize("code", [429, 503, 504])
+async def test_a_server_that_says_when_to_come_again_is_asked_again(api, server, code):
+    server.first = [(code, {"Retry-After": "0"})] * 3
+    assert await api.create(THINGS, {}) == {}
+    assert len(server.seen) == 4
+
+
+async def test_a_server_that_wants_us_too_late_is_not_waited_for(api, server):
+    server.status, server.headers = 429, {"Retry-After": "60"}
+    with pytest.raises(errors.TooManyRequests) as refused:
+        await api.get(THINGS)
+    assert (refused.value.retry_after_s, len(server.seen)) == (60.0, 1)
+
+
+async def test_what_fails_without_a_word_of_when_is_not_repeated(api, server):
+    server.status = 500
+    with pytest.raises(ApiError):
+        await api.merge(THINGS, {})
+    assert len(server.seen) == 1
+
+
+async def test_a_delete_can_be_meant_for_one_object_alone(api, server):
+    await api.delete(f"{THINGS}/a", uid="u", resource_version="7", grace_s=0, propagation="Foreground")
+    assert json.loads(server.seen[0][3]) == {
+        "gracePeriodSeconds": 0,
+        "propagationPolicy": "Foreground",
+        "preconditions": {"uid": "u", "resourceVersion": "7"},
+    }
+
+
+async def test_a_renewed_kubeconfig_is_read_when_the_old_credential_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "RELOAD_S", 0.0)
+    path = kubeconfig(tmp_path / "config", server.url, "old")
+    async with await connect(path) as api:
+        server.first = [(401, {})]
+        kubeconfig(path, server.url, "new")
+        await api.get(THINGS)
+        assert [seen[2]["Authorization"] for seen in server.seen] == ["Bearer old", "Bearer new"]
+        path.write_text("half: [")
+        server.first = [(401, {})]
+        with pytest.raises(errors.Unauthorized):
+            await api.get(THINGS)
+        await api.get(THINGS)
+        assert server.seen[-1][2]["Authorization"] == "Bearer new"
+
+
+async def test_a_refused_credential_is_not_read_again_at_every_call(server, tmp_path):
+    async with await connect(kubeconfig(tmp_path / "config", server.url)) as api:
+        server.status = 401
+        for _ in range(3):
+            with pytest.raises(errors.Unauthorized):
+                await api.get(THINGS)
+    assert len(server.seen) == 3
+
+
+async def test_redirects_are_not_followed_with_our_token(api, server):
+    server.status, server.headers = 302, {"Location": f"{server.url}/elsewhere"}
+    with pytest.raises(ApiError, match="302"):
+        await api.get(THINGS)
+    assert len(server.seen) == 1
 
 
 async def test_a_refusal_of_something_between_is_told_too(api, server):
