@@ -21,9 +21,11 @@ __all__ = [
     "Circuit",
     "Deadlines",
     "Drain",
+    "External",
     "Health",
     "Http",
     "Index",
+    "Kubernetes",
     "KvEvents",
     "Limits",
     "Log",
@@ -102,9 +104,21 @@ class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     file: Annotated[
         str | None, _text("YAML list of workers (url, max_inflight, ...), read again when it changes")
     ] = None
+    kubernetes: Annotated[
+        str | None,
+        _text("label selector of pods that are workers, such as app=vllm; see kubernetes.namespace"),
+    ] = None
     model: Annotated[
         str | None, _text("served model name to assume instead of asking each worker's /v1/models")
     ] = None
+    known_models: Annotated[
+        tuple[str, ...],
+        _text(
+            "models whose requests wait (queue.no_worker_s) and are counted although no worker serves them:"
+            " what is to scale from zero",
+            live=True,
+        ),
+    ] = ()
     max_inflight: Annotated[
         int,
         _count(
@@ -121,6 +135,18 @@ class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "an unused connection to a worker is closed after this; vLLM closes its side at 5 s", le=3600
         ),
     ] = 4.0
+
+
+class Kubernetes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The cluster whose pods are workers (workers.kubernetes)."""
+
+    namespace: Annotated[
+        str | None, _text("where the pods are; unset: our own namespace; * for all of the cluster")
+    ] = None
+    kubeconfig: Annotated[
+        str | None, _text("file that tells the API server; unset: KUBECONFIG, else the pod's own account")
+    ] = None
+    context: Annotated[str | None, _text("context of the kubeconfig; unset: its current one")] = None
 
 
 class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -386,6 +412,45 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: Annotated[Literal["text", "json"], _text("for people or for machines")] = "text"
 
 
+class External(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """External metrics for HPA and KEDA, served by this frontend itself."""
+
+    mode: Annotated[
+        Literal["off", "sole"],
+        _text(
+            "sole: serve external.metrics.k8s.io for this frontend's requests, which are all that there are;"
+            " where there are several frontends, run `grove-dp metrics-adapter` instead"
+        ),
+    ] = "off"
+    host: Annotated[str, _text("address to listen on", min_length=1)] = "127.0.0.1"
+    port: Annotated[int, _count("port to listen on; 0 takes a free one", ge=0, le=65_535)] = 6443
+    kubeconfig: Annotated[
+        str | None, _text("the cluster whose users ask; unset: $KUBECONFIG, the pod's own, ~/.kube/config")
+    ] = None
+    context: Annotated[str | None, _text("of the kubeconfig")] = None
+    namespace: Annotated[str | None, _text("our namespace")] = None
+    service: Annotated[
+        str | None,
+        _text("the Service in front of this port; while it leads to a second frontend nothing is told"),
+    ] = None
+    secret: Annotated[
+        str | None, _text("keep a certificate in this Secret, made and renewed by us; else name both files")
+    ] = None
+    tls_cert_file: Annotated[str | None, _text("certificate, read again when it changes")] = None
+    tls_key_file: Annotated[str | None, _text("its key")] = None
+    trust_front_proxy: Annotated[
+        bool, _field("the front proxy has authorised already: ask no SubjectAccessReview")
+    ] = False
+    keda_token_file: Annotated[str | None, _text("a token that opens /keda, beside the cluster's own")] = None
+    window_s: Annotated[
+        float, _seconds("that rates are of: shorter is quicker and less calm", ge=5, le=900, live=False)
+    ] = 60.0
+    targets: Annotated[
+        tuple[str, ...],
+        _text("what has values without a worker, too: NAMESPACE/PCS/COMPONENT[/ROLE]=MODEL"),
+    ] = ()
+
+
 class Usage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Counting tokens."""
 
@@ -403,6 +468,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     http: Http = Http()
     admin: Admin = Admin()
     workers: Workers = Workers()
+    kubernetes: Kubernetes = Kubernetes()
     routing: Routing = Routing()
     index: Index = Index()
     kv_events: KvEvents = KvEvents()
@@ -417,6 +483,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drain: Drain = Drain()
     log: Log = Log()
     usage: Usage = Usage()
+    external: External = External()
 
 
 Rule = Callable[[Settings], tuple[str, str] | None]
@@ -504,7 +571,18 @@ def _chosen_headers_are_headers(s: Settings) -> tuple[str, str] | None:
     return wrong, f"{named[wrong]!r} is no header's name in small letters, such as x-policy"
 
 
+def _external_has_one_certificate(s: Settings) -> tuple[str, str] | None:
+    external = s.external
+    own = (external.secret, external.namespace, external.service)
+    files = (external.tls_cert_file, external.tls_key_file)
+    if external.mode == "off" or (all(files) and not own[0]) or (all(own) and not any(files)):
+        return None
+    wanted = "external.secret, .namespace and .service, or external.tls_cert_file and .tls_key_file"
+    return "external.mode", f"needs a certificate: set either {wanted}"
+
+
 RULES: tuple[Rule, ...] = (
+    _external_has_one_certificate,
     _chosen_headers_are_headers,
     _classes_are_classes,
     _hold_ends_before_first_token,

@@ -11,5 +11,7 @@
 `readiness`   the rules behind /readyz
 `readings`    what a scrape shows
 `lag`         how late the control loop is
+`signals`     what is told to those who merge frontends and scale
+`external`    the same as external metrics, where this frontend is the only one
 `accesslog`   one log line per request
 """

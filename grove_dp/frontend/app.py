@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,7 @@ from grove_dp.frontend.health import Prober
 from grove_dp.frontend.kvfeeds import KvFeeds
 from grove_dp.frontend.lag import Burn, burn, watch_lag
 from grove_dp.frontend.plane import DataPlane, NestedLoop
+from grove_dp.frontend.pods import PodWorkers
 from grove_dp.frontend.readiness import State
 from grove_dp.frontend.readings import cache_reading
 from grove_dp.frontend.scraper import Scraper
@@ -47,6 +48,9 @@ from grove_dp.native.plane import SLOTS_MAX, Plane
 from grove_dp.routing.specs import literal_address
 from grove_dp.routing.workers import Registry
 from grove_dp.settings import Settings
+
+if TYPE_CHECKING:
+    from grove_dp.frontend.external import Sole
 
 __all__ = ["CannotListen", "Frontend", "Surroundings", "live_settings"]
 
@@ -108,8 +112,14 @@ class Frontend:
             self._caches,
             self.indexer.stats,
         )
+        self._external: Sole | None = None
         self._file = Path(settings.workers.file) if settings.workers.file else None
         self._watch = FileWatch(self._file, self._reread, around.clock) if self._file else None
+        self._pods = None
+        if settings.workers.kubernetes is not None:
+            self._pods = PodWorkers(
+                self.registry, self._settings, self.plane.changed, around.clock, around.rng
+            )
 
     def _follow(self, around: Surroundings, secret: bytes) -> None:
         """Everything that has a task per worker or looks at all of them after each change."""
@@ -156,6 +166,7 @@ class Frontend:
                 self.plane.publish()
                 with self._driven():
                     admin_port = await self._open_admin()
+                    self._external = await self._open_external()
                     await self._serve(port, admin_port)
             return self._stop.exit_code
         finally:
@@ -174,7 +185,7 @@ class Frontend:
                 "workers": len(self.registry),
             }
             _log.info("serving", extra=facts)
-            if not len(self.registry):
+            if not len(self.registry) and self._pods is None:
                 _log.warning("no workers yet; name some with --workers, workers.file or POST /workers")
             await self._stop.wait()
             await shut_down(self.plane, self._settings().drain, self._stop, self._around.clock)
@@ -193,9 +204,13 @@ class Frontend:
         yield watch_lag(self.metrics.lag.observe, clock)
         if self._watch is not None:
             yield self._watch.run()
+        if self._pods is not None:
+            yield self._pods.run()
         if self._settings().http.access_log:
             self.signals.log_requests()
         yield self.signals.run()
+        if self._external is not None:
+            yield self._external.run(self._stop.wait)
         if self._around.burn is not None:
             yield burn(self._around.burn, clock)
 
@@ -244,6 +259,20 @@ class Frontend:
             return await self.admin.open(admin.host, admin.port)
         except OSError as error:
             raise _cannot_listen("admin", admin.host, admin.port, error) from None
+
+    async def _open_external(self) -> "Sole | None":
+        """The port opens when there is a certificate; that it is free, and which cluster, is known now."""
+        external = self._settings().external
+        if external.mode == "off":
+            return None
+        from grove_dp.frontend.external import Sole  # PERF: 100 ms and 10 MB that most have no need of
+
+        ip = literal_address(external.host) or (await _address("external.host", external.host))
+        try:
+            _check_free(ip, external.port)
+        except OSError as error:
+            raise _cannot_listen("external", external.host, external.port, error) from None
+        return await Sole.connected(external, self.signals, self._around.clock)
 
     # ------------------------------------------------------------ workers and settings
 
@@ -341,7 +370,7 @@ def _check_free(ip: str, port: int) -> None:
 
 
 def _cannot_listen(section: str, host: str, port: int, error: OSError) -> CannotListen:
-    flag = "--port" if section == "http" else "--admin-port"
+    flag = {"http": "--port", "admin": "--admin-port"}.get(section, f"--{section}.port")
     return CannotListen(
         f"{section}: cannot listen on {_authority(host, port)}: {error.strerror or error}; "
         f"end what listens there or choose another port with {flag}"

@@ -79,6 +79,7 @@ class DataPlane:
             self.settings.workers.max_inflight,
             self.exact(),
             lambda model: self.ledger.numbers(model, classes),
+            self.settings.workers.known_models,
         )
         self.native.publish(
             table_settings(self.settings, self.class_names.number),

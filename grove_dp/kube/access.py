@@ -53,6 +53,7 @@ class Access:
         """*transport* carries the calls, and is closed with this."""
         self._transport = transport
         self.host = transport.host
+        self.namespace = transport.namespace
 
     async def close(self) -> None:
         """Close its connections."""

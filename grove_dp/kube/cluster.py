@@ -32,6 +32,7 @@ KEEPALIVE_S: Final = 15
 PROBES: Final = 3
 CONNECTIONS: Final = 100
 READ_BUFFER: Final = 1 << 20
+OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 async def open_cluster(kubeconfig: Path | None, context: str | None) -> "Cluster":
@@ -40,7 +41,8 @@ async def open_cluster(kubeconfig: Path | None, context: str | None) -> "Cluster
     NoCluster says what was looked for.
     """
     files = _kubeconfig(kubeconfig)
-    return Cluster(files, context, await _load(files, context))
+    configuration = await _load(files, context)
+    return Cluster(files, context, configuration, _namespace(files, context))
 
 
 def _kubeconfig(named: Path | None) -> str | None:
@@ -68,10 +70,21 @@ async def _load(files: str | None, context: str | None) -> Any:
     return configuration
 
 
+def _namespace(files: str | None, context: str | None) -> str:
+    """The one that a pod is in, or that the context names."""
+    if files is None:
+        return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.is_file() else "default"
+    contexts: Any = _config.list_kube_config_contexts
+    known, active = contexts(files)
+    chosen = next((found for found in known if found["name"] == context), active)
+    return str(chosen["context"].get("namespace") or "default")
+
+
 class Cluster:
     """A `Transport` over HTTP/1.1 and TLS."""
 
-    def __init__(self, files: str | None, context: str | None, configuration: Any) -> None:
+    def __init__(self, files: str | None, context: str | None, configuration: Any, namespace: str) -> None:
+        self.namespace = namespace
         self._files = files
         self._context = context
         self._loaded_at = time.monotonic()

@@ -44,6 +44,7 @@ class Transport(Protocol):
     """The way to one API server, as one user."""
 
     host: str
+    namespace: str  # that its configuration names: a pod's own, a context's, else "default"
 
     async def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None

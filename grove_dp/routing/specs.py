@@ -14,11 +14,12 @@ from msgspec import Struct
 
 from grove_dp.errors import ClientFault
 
-__all__ = ["InvalidWorker", "Place", "Source", "WorkerSpec", "literal_address", "worker_spec"]
+__all__ = ["InvalidWorker", "Place", "Role", "Source", "WorkerSpec", "literal_address", "worker_spec"]
 
 ID_MAX = 95  # bytes, GDP_ID_MAX less its final zero
 DEFAULT_PORT = 8000
-Source = Literal["config", "file", "admin"]
+Source = Literal["config", "file", "admin", "kubernetes"]
+Role = Literal["aggregated", "prefill", "decode"]
 
 
 class InvalidWorker(ClientFault):
@@ -37,7 +38,7 @@ class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pcsg: str = ""  # PodCliqueScalingGroup
     pclq: str = ""  # PodClique
     component: str = ""  # what is scaled: the scaling group's or the clique's name inside its set
-    role: Literal["aggregated", "prefill", "decode"] = "aggregated"
+    role: Role = "aggregated"
 
 
 NOWHERE = Place()
@@ -52,6 +53,7 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
     source: Source
     max_inflight: int | None = None  # None: the setting workers.max_inflight
     draining: bool = False
+    held: str = ""  # why its source wants nothing new given to it, one word; lies over everything else
     models: tuple[str, ...] = ()  # given: never asked for
     rank: int = -1  # data-parallel rank that this worker is; -1: the endpoint has only one, or chooses itself
     place: Place = NOWHERE
@@ -138,6 +140,7 @@ def worker_spec(
     id: str | None = None,  # noqa: A002
     max_inflight: int | None = None,
     draining: bool = False,
+    held: str = "",
     models: Sequence[str] = (),
     rank: int = -1,
     place: Place = NOWHERE,
@@ -156,6 +159,7 @@ def worker_spec(
         source=source,
         max_inflight=max_inflight,
         draining=draining,
+        held=held,
         models=tuple(models),
         rank=rank,
         place=place,

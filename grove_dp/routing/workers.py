@@ -89,7 +89,7 @@ class Worker(Struct, eq=False):
     @property
     def state(self) -> str:
         """One of the plane's STATES."""
-        return "draining" if self.draining or self.leaving else self.health
+        return "draining" if self.draining or self.leaving or self.spec.held else self.health
 
     def cap(self, default: int) -> int:
         """Its own max_inflight, or *default* where it brings none."""
@@ -105,7 +105,9 @@ class Worker(Struct, eq=False):
         """The reason word for people: why it gets nothing, else what to look at."""
         if self.leaving:
             return "Removed"
-        return "Drained" if self.draining else self.reason or self.warning
+        if self.draining:
+            return "Drained"
+        return self.spec.held or self.reason or self.warning
 
 
 class Table(NamedTuple):
@@ -179,24 +181,32 @@ class Registry:
     def sync(self, source: Source, specs: Iterable[WorkerSpec]) -> list[str]:
         """Make *source*'s workers exactly these; others' workers stay. Returns what was refused."""
         wanted = {spec.id: spec for spec in specs}
-        refused = []
         for worker in self:
-            if worker.spec.source == source and worker.id not in wanted and not worker.leaving:
+            if worker.spec.source == source and worker.id not in wanted:
                 worker.leaving = True
-        for spec in wanted.values():
-            known = self._workers.get(spec.id)
-            if known is not None and known.spec.source == source and not known.leaving:
+        return [why for spec in wanted.values() if (why := self.put(spec))]
+
+    def put(self, spec: WorkerSpec) -> str:
+        """Add the worker, or make the one of the same source what *spec* says. Why it was refused, or ""."""
+        known = self._workers.get(spec.id)
+        try:
+            if known is not None and known.spec.source == spec.source and not known.leaving:
                 self._update(known, spec)
-                continue
-            try:
+            else:
                 self.add(spec)
-            except (WorkerExists, TooManyWorkers) as error:
-                refused.append(str(error))
-        return refused
+        except (WorkerExists, TooManyWorkers) as error:
+            return str(error)
+        return ""
+
+    def leave(self, worker_id: str, source: Source, pod_uid: str) -> None:
+        """Let *source*'s worker go when nothing is in flight there, if it still is that pod's."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and worker.spec.source == source and worker.spec.place.pod_uid == pod_uid:
+            worker.leaving = True
 
     def _update(self, worker: Worker, spec: WorkerSpec) -> Worker:
         before, worker.leaving = worker.spec, False
-        if (before.host, before.port) != (spec.host, spec.port):
+        if (before.host, before.port, before.place.pod_uid) != (spec.host, spec.port, spec.place.pod_uid):
             self.remove(worker.id, force=True)
             return self.add(spec)
         if (
@@ -276,8 +286,11 @@ class Registry:
     def _say_models(self, worker: Worker, models: Mapping[str, bytes]) -> None:
         worker.models = dict(models)
         for name in models:
-            self._models_seen += 1
-            self._first_seen.setdefault(name, self._models_seen)
+            self._note(name)
+
+    def _note(self, model: str) -> None:
+        self._models_seen += 1
+        self._first_seen.setdefault(model, self._models_seen)
 
     # ------------------------------------------------------------ what is published
 
@@ -286,10 +299,11 @@ class Registry:
         max_inflight: int,
         exact: Mapping[str, int] | None = None,
         accounts: Callable[[str], Sequence[int]] = lambda _: (),
+        known: Iterable[str] = (),
     ) -> Table:
         """Rows for the plane; *max_inflight* is the cap of workers that bring none, *exact* names the models
         whose requests wait for their tokens, with what their prompts are remembered by, *accounts* where they
-        are counted (ModelRow)."""
+        are counted (ModelRow), *known* the models that are there without a worker, too."""
         waited = exact or {}
         placed = [worker for worker in self if worker.address is not None]
         index = {worker.slot: i for i, worker in enumerate(placed)}
@@ -301,6 +315,10 @@ class Registry:
                 serving.setdefault(name, [])
                 if worker.slot in index:
                     serving[name].append(index[worker.slot])
+        for name in known:
+            self._note(name)
+            bodies.setdefault(name, _model_body(name))
+            serving.setdefault(name, [])
         self._first_seen = {name: place for name, place in self._first_seen.items() if name in bodies}
         names = sorted(bodies, key=self._first_seen.__getitem__)
         return Table(

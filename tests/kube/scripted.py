@@ -38,6 +38,7 @@ class Scripted:
     """`answers` to lists and `streams` to watches are taken in turn; `asked` tells what came."""
 
     host = "scripted"
+    namespace = "web"
 
     def __init__(self):
         self.asked = []
