@@ -281,9 +281,9 @@ class WorkQueue(Generic[K]):
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if not waiter.cancelled():
                 self._wake()  # what woke us is for another now
-            else:
+            elif waiter in self._takers:
                 self._takers.remove(waiter)
             raise
 

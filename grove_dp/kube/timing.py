@@ -24,6 +24,9 @@ async def within(clock: Clock, seconds: float, future: "asyncio.Future[Any]") ->
 
 async def limited(clock: Clock, seconds: float, call: Coroutine[Any, Any, T]) -> T:
     """What *call* returns or raises; TimeoutError, and the call cancelled, when *seconds* have passed."""
+    if seconds <= 0.0:
+        call.close()
+        raise TimeoutError
     task = asyncio.ensure_future(call)
     try:
         if await within(clock, seconds, task):
