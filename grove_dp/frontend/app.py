@@ -162,6 +162,8 @@ class Frontend:
         try:
             with self._signals():
                 self._register()
+                if self._pods is not None:
+                    await self._pods.open()
                 port = await self._listen()
                 self.plane.publish()
                 with self._driven():

@@ -55,6 +55,7 @@ CLIQUE: Final = "grove.io/podclique"
 ALL: Final = "*"
 RANKS_MAX: Final = 1_024
 DEFAULT_PORT: Final = 8_000
+CHECK_S: Final = 3.0  # a start does not wait longer for an API server
 _ROLES: Final[tuple[str, ...]] = get_args(Role)
 
 _log = logging.getLogger(__name__)
@@ -153,20 +154,25 @@ class PodWorkers:
         self._clock = clock
         self._rng = rng
         self._ids: dict[str, list[str]] = {}  # uid of a pod -> ids of the workers that it is
+        self._qualified = False
         self._told: dict[str, str] = {}  # uid -> what was last said to be wrong with it
 
-    async def run(self) -> None:
-        """Follow the cluster until cancelled; ConfigurationError without one, or without a good selector."""
-        asked = self._settings().kubernetes
-        async with await connect(_path(asked.kubeconfig), asked.context) as api:
-            await self._follow(api)
-
-    async def _follow(self, api: Access) -> None:
+    async def open(self) -> None:
+        """Find the cluster; ConfigurationError when there is none to be found, or the selector is none."""
         asked, selector = self._settings().kubernetes, self._settings().workers.kubernetes or ""
+        api = await connect(_path(asked.kubeconfig), asked.context)
         named = asked.namespace or api.namespace
-        namespace = None if named == ALL else named
-        await _check(api, namespace, selector)
-        pods = Informer(
+        self._qualified = named == ALL
+        namespace = None if self._qualified else named
+        try:
+            await _check(api, namespace, selector)
+        except ConfigurationError:
+            await api.close()
+            raise
+        facts = {"api": api.host, "namespace": named, "selector": selector}
+        _log.info("workers are the cluster's pods", extra=facts)
+        self._api = api
+        self._pods = Informer(
             api,
             PODS,
             Pod,
@@ -176,13 +182,14 @@ class PodWorkers:
             clock=self._clock,
             rng=self._rng,
         )
-        qualified = namespace is None
-        pods.listen(lambda change: self.take(change, qualified=qualified))
-        facts = {"api": api.host, "namespace": named, "selector": selector}
-        _log.info("workers are the cluster's pods", extra=facts)
-        await pods.run()
 
-    def take(self, change: Change[Pod], *, qualified: bool = False) -> None:
+    async def run(self) -> None:
+        """Follow the cluster until cancelled; after `open`."""
+        async with self._api:
+            self._pods.listen(self.take)
+            await self._pods.run()
+
+    def take(self, change: Change[Pod]) -> None:
         """Make the registry's workers what this pod now is."""
         pod = change.last
         gone = change.new is None
@@ -193,12 +200,12 @@ class PodWorkers:
             self._leave(pod.metadata.uid, [])
             self._told.pop(pod.metadata.uid, None)
         elif known is not None or _held(pod) in ("", "PodDrained"):
-            self._register(pod, qualified)
+            self._register(pod)
 
-    def _register(self, pod: Pod, qualified: bool) -> None:
+    def _register(self, pod: Pod) -> None:
         uid = pod.metadata.uid
         try:
-            specs = workers_of(pod, qualified=qualified)
+            specs = workers_of(pod, qualified=self._qualified)
         except InvalidWorker as error:
             self._complain(pod, str(error))
             specs = []
@@ -228,7 +235,8 @@ class PodWorkers:
 async def _check(api: Access, namespace: str | None, selector: str) -> None:
     """Say now what no retry would mend, and what a retry may."""
     try:
-        await api.get(PODS.path(namespace), query={"labelSelector": selector, "limit": "1"})
+        query = {"labelSelector": selector, "limit": "1"}
+        await api.get(PODS.path(namespace), query=query, timeout_s=CHECK_S)
     except ApiError as error:
         if error.code == 400:
             raise ConfigurationError(
