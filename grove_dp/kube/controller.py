@@ -26,7 +26,7 @@ import asyncio
 import logging
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from random import Random
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -50,6 +50,7 @@ GRACE_S: Final = 20.0
 SOON_S: Final = 1.0
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MAPPING_FAILED: Final = "MappingFailed"
+STALE: Final = (Conflict, AlreadyExists)  # our picture was older than the world
 
 
 class Again(NamedTuple):
@@ -107,7 +108,9 @@ def owner_key(kind: str) -> Callable[[Change[Any]], Iterable[Key]]:
     def keys(change: Change[Any]) -> Iterable[Key]:
         found = set()
         for held in (change.old, change.new):
-            owner = held.metadata.owner if held is not None else None
+            if held is None:
+                continue
+            owner = held.metadata.owner
             if owner is not None and owner.kind == kind:
                 found.add(Key(held.metadata.namespace, owner.name))
         return found
@@ -171,7 +174,7 @@ class Controller(Generic[K]):
                 group.create_task(self._work(), name=f"{self.name}-{number}")
 
     async def stop(self) -> None:
-        """Begin nothing more; return when nothing is in work. After the grace what still is gets cancelled."""
+        """Begin nothing more, and return when nothing is in work; after the grace that is cancelled."""
         self.queue.close()
         idle = asyncio.ensure_future(self.queue.idle())
         try:
@@ -227,7 +230,7 @@ class Controller(Generic[K]):
             self._cut += 1
             self.queue.add(key)  # half done
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other keys go on
             self._failed(key, error)
         else:
             self.queue.forget(key)
@@ -239,13 +242,15 @@ class Controller(Generic[K]):
         self._seconds += seconds
         self._counts[bisect_left(SECONDS, seconds)] += 1
 
-    def _failed(self, key: K, error: Exception) -> None:
+    def _failed(self, key: K, raised: Exception) -> None:
+        error = _worst(raised)
         known = isinstance(error, GroveError)
         word = _word(error)
         self._errors[word] += 1
-        stale = isinstance(error, Conflict | AlreadyExists)
-        least_s = error.retry_after_s or 0.0 if isinstance(error, ApiError) else 0.0
-        delay_s = self.queue.retry(key, at_least_s=least_s, at_most_s=SOON_S if stale else float("inf"))
+        stale = isinstance(error, STALE)
+        delay_s = self.queue.retry(
+            key, at_least_s=_retry_after_s(raised), at_most_s=SOON_S if stale else float("inf")
+        )
         now = self._clock.now()
         if stale or now < self._silent_until.get(key, now):
             return
@@ -254,7 +259,7 @@ class Controller(Generic[K]):
             logging.WARNING if known else logging.ERROR,
             "reconcile failed: %s",
             error,
-            exc_info=None if known else error,
+            exc_info=None if known else raised,
             extra={
                 "controller": self.name,
                 "key": str(key),
@@ -263,6 +268,25 @@ class Controller(Generic[K]):
                 "again_s": round(delay_s, 3),
             },
         )
+
+
+def _parts(error: Exception) -> Iterator[Exception]:
+    """Itself, or what a group of tasks raised."""
+    if isinstance(error, ExceptionGroup):
+        for part in error.exceptions:
+            yield from _parts(part)
+    else:
+        yield error
+
+
+def _worst(error: Exception) -> Exception:
+    """Of several errors the one that says what to do: a bug before trouble, trouble before an old picture."""
+    return min(_parts(error), key=lambda part: (isinstance(part, GroveError), isinstance(part, STALE)))
+
+
+def _retry_after_s(error: Exception) -> float:
+    asked = (part.retry_after_s for part in _parts(error) if isinstance(part, GroveError))
+    return max((seconds for seconds in asked if seconds), default=0.0)
 
 
 def _word(error: Exception) -> str:

@@ -148,7 +148,8 @@ class WorkQueue(Generic[K]):
         backoff = self._backoffs.get(key)
         if backoff is None:
             backoff = self._backoffs[key] = Backoff(self._rng, self._first_retry_s, self._last_retry_s)
-        delay_s = max(min(backoff.next_s(), at_most_s), at_least_s)
+        bound_s = at_most_s * self._rng.uniform(0.5, 1.0)  # not all at once there, either
+        delay_s = max(min(backoff.next_s(), bound_s), at_least_s)
         self.retries += 1
         self.add(key, after_s=delay_s, priority=priority)
         return delay_s
