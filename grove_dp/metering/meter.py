@@ -97,7 +97,7 @@ _FORMS: Final = {  # by media type and the version's first number, or the messag
 }
 
 
-def form_for(accept: str, *, protobuf: bool = True) -> Form:
+def form_for(accept: str) -> Form:
     """What an Accept header prefers; the old text for everybody who does not ask for more."""
     best, best_q = TEXT, 0.0
     for part in accept.split(","):
@@ -107,7 +107,7 @@ def form_for(accept: str, *, protobuf: bool = True) -> Form:
         if "proto" in told:
             detail = f"{told['proto']} {told.get('encoding', '')}"
         form, q = _FORMS.get((kind, detail)), _quality(told.get("q", "1"))
-        if form is not None and q > best_q and (protobuf or form is not PROTOBUF):
+        if form is not None and q > best_q:
             best, best_q = form, q
     return best
 
@@ -152,9 +152,9 @@ class Meter(native.Meter):
     def scrape(self, accept: str = "", *others: "Others") -> tuple[bytes, str]:
         """The page and its content type, as *accept* asks for it; the metrics of *others* behind ours.
 
-        Prometheus asks for protobuf where it stores native histograms. *others* have only text.
+        Prometheus asks for protobuf where it stores native histograms.
         """
-        form = form_for(accept, protobuf=not others)
+        form = form_for(accept)
         key = (form, hash(others))
         with self._rendering:  # who waits for a page gets the one that is being made
             made = self._pages.get(key)
@@ -165,7 +165,11 @@ class Meter(native.Meter):
     def _rendered(self, form: Form, others: "tuple[Others, ...]") -> bytes:
         if not others:
             return self.render(form.number)
-        from prometheus_client.exposition import choose_encoder  # not needed by whoever has no others
+        if form is PROTOBUF:
+            from grove_dp.metering.protobuf import delimited  # not needed by whoever has no others
+
+            return self.render(form.number) + b"".join(delimited(other.collect()) for other in others)
+        from prometheus_client.exposition import choose_encoder
 
         encode: Callable[[Any], bytes] = choose_encoder(form.content_type)[0]
         pages = [self.render(form.number, False), *map(encode, others)]
