@@ -50,6 +50,9 @@ def test_every_section_is_public():
         ({"admin": {"host": "0.0.0.0"}}, "admin.token_file"),
         ({"workers": {"urls": ("https://a:1",)}}, "workers.urls"),
         ({"workers": {"urls": ("a:1",)}}, "workers.urls"),
+        ({"external": {"mode": "sole"}}, "external.mode"),
+        ({"external": {"mode": "sole", "secret": "a", "namespace": "b"}}, "external.mode"),
+        ({"external": {"mode": "sole", "tls_cert_file": "a"}}, "external.mode"),
     ],
 )
 def test_a_rule_names_the_path_it_objects_to(sections, path):

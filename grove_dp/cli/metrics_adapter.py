@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from grove_dp.cli.main import Subparsers
     from grove_dp.metering.external.adapter import Adapter, Options
     from grove_dp.metering.external.overview import Overview
+    from grove_dp.metering.external.targets import TargetKey
 
 __all__ = ["add_parser", "run"]
 
@@ -62,6 +63,13 @@ def add_parser(subparsers: "Subparsers") -> None:
         default=60.0,
         metavar="SECONDS",
         help="that rates are of: shorter is quicker and less calm (%(default)g)",
+    )
+    ask.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAMESPACE/PCS/COMPONENT[/ROLE]=MODEL",
+        help="what has values without a worker, too: others have for a day after their last one; repeatable",
     )
     face = parser.add_argument_group("how to be reached")
     face.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -116,15 +124,17 @@ def run(args: argparse.Namespace) -> int:
 
     from grove_dp.log import LogWriter
     from grove_dp.metering.external.overview import frontend_url
+    from grove_dp.metering.external.targets import read_target
 
     named = [frontend_url(url) for url in (*args.frontend, *args.frontends_dns)]
     if not named:
         raise ConfigurationError("name the frontends: --frontend URL or --frontends-dns HOST:PORT")
     if not 5 <= args.window <= 900:
         raise ConfigurationError(f"--window must be 5 to 900 seconds, got {args.window:g}")
+    declared = [read_target(text) for text in args.target]
     options = _options(args)
     with LogWriter(args.log_level, args.log_format), asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(_serve(args, options, named))
+        return runner.run(_serve(args, options, named, declared))
 
 
 def _options(args: argparse.Namespace) -> "Options":
@@ -147,7 +157,12 @@ def _options(args: argparse.Namespace) -> "Options":
     )
 
 
-async def _serve(args: argparse.Namespace, options: "Options", named: Sequence[tuple[str, int]]) -> int:
+async def _serve(
+    args: argparse.Namespace,
+    options: "Options",
+    named: Sequence[tuple[str, int]],
+    declared: "Sequence[TargetKey]",
+) -> int:
     import asyncio
     import gc
     import signal
@@ -158,7 +173,8 @@ async def _serve(args: argparse.Namespace, options: "Options", named: Sequence[t
     from grove_dp.kube.access import connect
     from grove_dp.metering.external.adapter import Adapter
     from grove_dp.metering.external.board import Board
-    from grove_dp.metering.external.overview import Overview, fetch_with
+    from grove_dp.metering.external.overview import Names, Overview, fetch_with
+    from grove_dp.metering.external.targets import KnownTargets
     from grove_dp.metering.merging import Frontends
 
     clock, loop = SystemClock(), asyncio.get_running_loop()
@@ -171,9 +187,8 @@ async def _serve(args: argparse.Namespace, options: "Options", named: Sequence[t
     board = Board(clock)
     async with aiohttp.ClientSession() as session, await connect(args.kubeconfig, args.context) as api:
         adapter = Adapter(board, api, clock, options)
-        overview = Overview(
-            named, Frontends(fetch_with(session), clock, window_s=args.window), board.publish, clock
-        )
+        frontends = Frontends(fetch_with(session), clock, window_s=args.window)
+        overview = Overview(Names(named), frontends, KnownTargets(clock, declared), board.publish, clock)
 
         def drain() -> None:
             """Kubernetes goes on sending until it has seen that we are not ready."""

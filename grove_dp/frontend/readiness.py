@@ -42,8 +42,13 @@ def _listening(state: State) -> Condition:
 
 
 def _has_worker(state: State) -> Condition:
-    known, ready = (len(state.table.workers), state.table.ready) if state.table else (0, 0)
-    return Condition("workers", ready > 0, f"{ready} of {known} ready with a model")
+    if state.table is None:
+        return Condition("workers", False, "no table yet")
+    known, ready, awaited = len(state.table.workers), state.table.ready, state.table.awaited
+    told = f"{ready} of {known} ready with a model"
+    if not ready and awaited:  # nothing scales from zero whose requests come nowhere
+        return Condition("workers", True, f"{told}; requests for {awaited} models wait for one")
+    return Condition("workers", ready > 0, told)
 
 
 def _not_draining(state: State) -> Condition:

@@ -19,7 +19,7 @@ A model is known while any registered worker has had it: when all of its workers
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -117,6 +117,7 @@ class Table(NamedTuple):
     models: list[ModelRow]
     models_body: bytes
     ready: int  # workers that are ready and have a model
+    awaited: int = 0  # models whose requests wait for a worker to come
 
 
 class Registry:
@@ -299,7 +300,7 @@ class Registry:
         max_inflight: int,
         exact: Mapping[str, int] | None = None,
         accounts: Callable[[str], Sequence[int]] = lambda _: (),
-        known: Iterable[str] = (),
+        known: Collection[str] = (),
     ) -> Table:
         """Rows for the plane; *max_inflight* is the cap of workers that bring none, *exact* names the models
         whose requests wait for their tokens, with what their prompts are remembered by, *accounts* where they
@@ -331,6 +332,7 @@ class Registry:
             ],
             models_body=_models_body([bodies[name] for name in names]),
             ready=sum(worker.state == "ready" and bool(worker.models) for worker in placed),
+            awaited=sum(not serving[name] for name in known),
         )
 
     def class_of(self, worker: Worker) -> int:

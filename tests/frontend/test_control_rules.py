@@ -44,6 +44,7 @@ READY = State(listening=True, draining=False, config_error="", table=Table([], [
         ({"draining": True}, ["draining"]),
         ({"table": None}, ["workers"]),
         ({"table": Table([], [], b"", ready=0)}, ["workers"]),
+        ({"table": Table([], [], b"", ready=0, awaited=1)}, []),  # its requests wait for a worker
         ({"config_error": "grove.yaml:3: http: no such section"}, []),
     ],
 )

@@ -212,6 +212,18 @@ def test_a_model_is_known_while_any_worker_that_had_it_is_registered():
     assert msgspec.json.decode(registry.table(0).models_body) == {"object": "list", "data": []}
 
 
+def test_a_model_that_is_to_scale_from_zero_is_known_without_a_worker():
+    registry = Registry(8)
+    table = registry.table(0, known=["sleeper", "llama"])
+    assert [(model.name, list(model.workers)) for model in table.models] == [("sleeper", []), ("llama", [])]
+    assert (table.ready, table.awaited) == (0, 2)
+    ready(registry, "http://10.0.0.1", {"llama": LLAMA})
+    table = registry.table(0, known=["sleeper", "llama"])
+    assert [(model.name, list(model.workers)) for model in table.models] == [("sleeper", []), ("llama", [0])]
+    assert LLAMA in table.models_body
+    assert (table.ready, table.awaited) == (1, 1)
+
+
 def test_an_adapter_that_is_unloaded_is_no_longer_known():
     registry = Registry(8)
     worker = ready(registry, "http://10.0.0.1", {"llama": LLAMA, "sql": ADAPTER})

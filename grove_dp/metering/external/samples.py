@@ -1,8 +1,7 @@
 """From what frontends tell to what autoscalers are told: one sample per measure and target.
 
-A target is what can be scaled: the workers of one namespace, pcs, component and role that serve one base
-model. Workers that nobody placed in a cluster (`place` of the workers file) form a target with the label
-model alone, in every namespace.
+A target is what can be scaled (targets.py). Workers that nobody placed in a cluster (`place` of the workers
+file) form a target with the labels role and model alone, in every namespace.
 
     prefill_work_seconds_per_second   seconds of a worker that arriving uncached prompts take, per second
     decode_virtual_load               workers that what is decoding now needs to keep its promise: by the
@@ -20,39 +19,28 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from grove_dp.metering.buckets import quantile
 from grove_dp.metering.external.board import EVERYWHERE, Picture, Sample
+from grove_dp.metering.external.targets import TargetKey
 from grove_dp.metering.merging import Merged, ModelNow, WorkerNow
 from grove_dp.metering.signals import CurveSignal
 
-__all__ = ["TargetKey", "picture"]
+__all__ = ["picture"]
 
 LEARNT: Final = 16  # observations before a curve is believed
-WINDOW_S: Final = 60
+
+Known = Callable[[Iterable[TargetKey]], Iterable[TargetKey]]
 
 
-class TargetKey(NamedTuple):
-    """What is scaled together."""
-
-    namespace: str
-    pcs: str
-    component: str
-    role: str
-    model: str
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Those that say something."""
-        told = {"pcs": self.pcs, "component": self.component, "role": self.role, "model": self.model}
-        return {name: value for name, value in told.items() if value}
-
-
-def picture(merged: Merged) -> Picture:
-    """What the external metrics server publishes."""
+def picture(merged: Merged, known: Known = tuple) -> Picture:
+    """What the external metrics server publishes. *known*: which targets there are, of those with workers
+    and others (KnownTargets.look)."""
     targets = _targets(merged.workers)
+    for key in known(targets):
+        targets.setdefault(key, [])
     bases = {name: told.base for told, *_ in merged.workers for name in told.models}
     queues = defaultdict(list)
     for model in merged.models:
@@ -64,7 +52,7 @@ def picture(merged: Merged) -> Picture:
             labels=key.labels,
             value=value,
             wall_s=merged.wall_s,
-            window_s=WINDOW_S,
+            window_s=max(1, round(merged.window_s)),
         )
         for key, workers in targets.items()
         for name, value in _measures(key, workers, targets, queues[key.model], merged)
@@ -73,7 +61,7 @@ def picture(merged: Merged) -> Picture:
     return Picture(samples=tuple(samples), missing=missing)
 
 
-def _targets(workers: Iterable[WorkerNow]) -> Mapping[TargetKey, list[WorkerNow]]:
+def _targets(workers: Iterable[WorkerNow]) -> dict[TargetKey, list[WorkerNow]]:
     found: dict[TargetKey, list[WorkerNow]] = {}
     for worker in workers:
         told = worker.told

@@ -4,7 +4,8 @@ Not the defaults, and why. etcd without fsync and with short timers: it elects i
 No node-lifecycle controller runs, so nobody would take the taint off a new node: TaintNodesByCondition is
 left out. The scheduler's and the controller manager's clients get 1,000 calls/s (by default 50 and 20: 1,000
 pods take 18 s instead of 3). Anonymous requests are refused with 401, as hardened clusters do. The HPA looks
-each second and follows at once. Gang scheduling is on from the version that has it in this form.
+each second, follows at once and may scale to zero. Gang scheduling is on from the version that has it in this
+form.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ __all__ = ["SERVICE_ADDRESS", "Place", "api_server", "controller_manager", "etcd
 
 SERVICE_ADDRESS = "10.0.0.1"
 GANG_MINOR = 36
-GATES = "GenericWorkload=true,GangScheduling=true"
+GATES = "HPAScaleToZero=true"
+GANG_GATES = f"{GATES},GenericWorkload=true,GangScheduling=true"
 CONTROLLERS = (
     "horizontal-pod-autoscaler-controller",
     "deployment-controller",
@@ -75,7 +77,7 @@ def etcd(at: Place) -> list[str]:
 
 def api_server(at: Place, serving: Credential, front_proxy: Credential, clients: Path) -> list[str]:
     """RBAC, client certificates, service-account tokens, and the aggregator."""
-    gang = [f"--feature-gates={GATES}", "--runtime-config=scheduling.k8s.io/v1alpha2=true"] if at.gang else []
+    gang = ["--runtime-config=scheduling.k8s.io/v1alpha2=true"] if at.gang else []
     return [
         f"--etcd-servers=http://127.0.0.1:{at.etcd}",
         "--bind-address=127.0.0.1",
@@ -105,6 +107,7 @@ def api_server(at: Place, serving: Credential, front_proxy: Credential, clients:
         "--profiling=false",
         "--allow-privileged=true",
         *gang,
+        *_gates(at),
     ]
 
 
@@ -159,4 +162,4 @@ def _component(port: int, serving: Credential, kubeconfig: Path) -> list[str]:
 
 
 def _gates(at: Place) -> list[str]:
-    return [f"--feature-gates={GATES}"] if at.gang else []
+    return [f"--feature-gates={GANG_GATES if at.gang else GATES}"]

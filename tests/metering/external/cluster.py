@@ -9,6 +9,8 @@ import ssl
 import threading
 from base64 import b64decode
 from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 
 from grove_dp.clock import SystemClock
 from grove_dp.kube.access import connect
@@ -16,6 +18,7 @@ from grove_dp.metering.external.adapter import Adapter, Options
 from grove_dp.metering.external.board import Board, Picture
 from grove_dp.metering.external.manifests import Install, install
 from grove_dp.metering.external.registration import APISERVICE_PATH
+from grove_dp.testing.frontend import free_port
 
 NAMESPACE = "grove-dp-test"
 TO = Install(namespace=NAMESPACE, name="metrics", replicas=0)
@@ -107,6 +110,36 @@ class Running:
                 return answer.status, json.loads(answer.read())
 
 
+@dataclass
+class Installed:
+    """The APIService leads to *port* of this machine, where nobody listens yet."""
+
+    port: int
+    kubeconfig: Path  # of the service account
+    namespace: str
+    service: str = "metrics"
+    secret: str = "metrics-tls"
+
+    @property
+    def words(self):
+        """For `grove-dp metrics-adapter`."""
+        told = vars(self)
+        return [word for name, value in told.items() for word in (f"--{name}", str(value))]
+
+
+def installed_in(plane, namespace):
+    """Everything but the adapter itself."""
+    plane.namespace(namespace)
+    port = free_port()
+
+    async def make():
+        async with await connect(plane.admin.kubeconfig) as admin:
+            await install(OnLoopback(admin, port), Install(namespace=namespace, name="metrics", replicas=0))
+
+    asyncio.run(make())
+    return Installed(port, plane.service_account(namespace, "metrics").kubeconfig, namespace)
+
+
 # ---------------------------------------------------------------- what an HPA says and does
 
 
@@ -141,4 +174,4 @@ def says(what):
 
 
 def has_replicas(count):
-    return lambda seen: seen["spec"]["replicas"] == count
+    return lambda seen: seen["spec"].get("replicas", 0) == count  # a zero is not said

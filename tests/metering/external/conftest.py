@@ -6,7 +6,7 @@ import pytest
 
 from grove_dp.metering.external.registration import APISERVICE_PATH
 from grove_dp.testing.frontend import free_port
-from tests.metering.external.cluster import NAMESPACE, Running
+from tests.metering.external.cluster import NAMESPACE, Running, installed_in
 from tests.metering.external.rig import sample
 
 
@@ -41,3 +41,10 @@ def deployment(controlplane, kube_namespace):
     path = f"/apis/apps/v1/namespaces/{kube_namespace}/deployments"
     controlplane.api.create(path, {"metadata": {"name": "decode"}, "spec": spec})
     return f"{path}/decode"
+
+
+@pytest.fixture
+def installed(controlplane):
+    """Everything but the adapter itself; see `Installed`."""
+    yield installed_in(controlplane, "grove-dp-chain")
+    controlplane.api.delete(APISERVICE_PATH)

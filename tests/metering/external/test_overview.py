@@ -4,7 +4,8 @@ import pytest
 
 from grove_dp.clock import ManualClock
 from grove_dp.errors import ConfigurationError
-from grove_dp.metering.external.overview import Overview, frontend_url
+from grove_dp.metering.external.overview import Names, Overview, frontend_url
+from grove_dp.metering.external.targets import KnownTargets
 from grove_dp.metering.merging import Frontends
 from tests.metering.test_merging import Fake, Net
 
@@ -39,9 +40,8 @@ async def test_each_address_of_a_name_is_a_frontend_and_who_leaves_is_not_missed
 
     net = Net()
     net.fakes = fakes
-    overview = Overview(
-        [("fe", 9090), ("gone", 9090)], Frontends(net.fetch, clock), told.append, clock, lookup
-    )
+    where = Names([("fe", 9090), ("gone", 9090)], lookup)
+    overview = Overview(where, Frontends(net.fetch, clock), KnownTargets(clock), told.append, clock)
 
     async def step(seconds=1.0):
         for fake in fakes.values():

@@ -14,13 +14,9 @@ import sys
 
 import pytest
 
-from grove_dp.kube.access import connect
-from grove_dp.metering.external.manifests import Install, install
-from grove_dp.metering.external.registration import APISERVICE_PATH
 from grove_dp.sim.worker import SimWorkers
-from grove_dp.testing.frontend import Frontend, free_port
+from grove_dp.testing.frontend import Frontend
 from tests.metering.external.cluster import (
-    OnLoopback,
     autoscaler,
     autoscalers,
     has_replicas,
@@ -32,32 +28,11 @@ pytestmark = [
     pytest.mark.controlplane("kube-controller-manager"),
     pytest.mark.timeout(180),
 ]
-NAMESPACE = "grove-dp-chain"
 BODY = b'{"model":"tiny-llama","prompt":"Tell me a story","max_tokens":40,"ignore_eos":true}'
 CALL = (
     b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
-
-
-@pytest.fixture
-def installed(controlplane):
-    """The APIService and its account; the command's own port."""
-    controlplane.namespace(NAMESPACE)
-    to = Install(namespace=NAMESPACE, name="metrics", replicas=0)
-    port = free_port()
-
-    async def make():
-        async with await connect(controlplane.admin.kubeconfig) as admin:
-            await install(OnLoopback(admin, port), to)
-
-    asyncio.run(make())
-    account = controlplane.service_account(NAMESPACE, to.name)
-    yield [
-        "--port", str(port), "--namespace", NAMESPACE, "--service", "metrics", "--secret", "metrics-tls",
-        "--kubeconfig", str(account.kubeconfig),
-    ]  # fmt: skip
-    controlplane.api.delete(APISERVICE_PATH)
 
 
 class Command:
@@ -110,7 +85,7 @@ async def test_load_on_two_frontends_scales_a_deployment_up_and_its_end_down(
             for frontend in (one, two):
                 await frontend.worker_until(workers[0].url.removeprefix("http://"), 10.0, state="ready")
             urls = ["--frontend", one.admin_url, "--frontend", two.admin_url]
-            with Command([*installed, *urls, "--window", "10"], tmp_path / "adapter.log") as command:
+            with Command([*installed.words, *urls, "--window", "10"], tmp_path / "adapter.log") as command:
                 idle = asyncio.Event()
                 load = asyncio.create_task(keep_busy((one, two), idle))
                 asked = f"{VALUES}/{kube_namespace}/grove_dp_output_tokens_per_second"
@@ -153,8 +128,10 @@ def test_wrong_usage_is_said_and_exits_with_two(tmp_path):
 
 
 def test_a_port_that_is_taken_is_named(installed):
-    with socket.create_server(("127.0.0.1", int(installed[1]))):
+    with socket.create_server(("127.0.0.1", installed.port)):
         command = [sys.executable, "-m", "grove_dp", "metrics-adapter", "--frontend", "http://127.0.0.1:9"]
-        done = subprocess.run([*command, *installed], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*command, *installed.words], capture_output=True, text=True, timeout=60, check=False
+        )
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{installed[1]}" in done.stderr, done.stderr
+    assert f"cannot listen on 127.0.0.1:{installed.port}" in done.stderr, done.stderr
