@@ -1,28 +1,19 @@
 """A real Prometheus server scrapes a meter, by protobuf and by text, and answers PromQL as the meter does."""
 
 import http.server
-import json
 import math
 import statistics
 import subprocess
 import threading
-import time
-import urllib.parse
 import urllib.request
 
 import pytest
 
 from grove_dp.metering.meter import Meter, rungs
-from grove_dp.testing.frontend import free_port
+from tests.metering.prometheus_server import NATIVE, prometheus
 
 MODEL = 'a\\b"c\nd'
 VALUES = [math.exp(-1 + statistics.NormalDist().inv_cdf((k + 0.5) / 500)) for k in range(500)]
-CONFIG = """
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
-scrape_configs:
-- job_name: app
-  static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
-"""
 pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(120)]
 
 
@@ -63,61 +54,26 @@ def app(meter):
 
 
 @pytest.fixture
-def prometheus(app, tmp_path, request):
-    """Its address, with these features."""
-    (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=app))
-    port = free_port()
-    command = [
-        "prometheus",
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        *request.param,
-    ]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
-
-
-def ask(url, query):
-    """The one value of a query."""
-    with urllib.request.urlopen(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
-        [sample] = json.load(answer)["data"]["result"]
-    return sample["metric"], float(sample["value"][1])
-
-
-def asked(url, query, patience_s=60):
-    """The same, once it can be answered."""
-    end = time.monotonic() + patience_s
-    while True:
-        try:
-            return ask(url, query)
-        except (OSError, ValueError):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-NATIVE, TEXT = ("--enable-feature=native-histograms",), ()
+def server(app, tmp_path, request):
+    """With these features."""
+    with prometheus(app, tmp_path, request.param) as running:
+        yield running
 
 
 @pytest.mark.parametrize(
-    ("prometheus", "waits", "off"),
-    [(NATIVE, "app_wait_seconds", 0.044), (TEXT, "app_wait_seconds_bucket", 0.1)],
+    ("server", "waits", "off"),
+    [(NATIVE, "app_wait_seconds", 0.044), ((), "app_wait_seconds_bucket", 0.1)],
     ids=["protobuf, native buckets", "text, classic buckets"],
-    indirect=["prometheus"],
+    indirect=["server"],
 )
-def test_a_server_answers_as_the_meter_would(prometheus, waits, off):
-    assert asked(prometheus, 'up{job="app"} == 1')[1] == 1
-    labels, median = asked(prometheus, f"histogram_quantile(0.5, rate({waits}[10s])) > 0")
+def test_a_server_answers_as_the_meter_would(server, waits, off):
+    assert server.asked('up{job="app"} == 1')[1] == 1
+    labels, median = server.asked(f"histogram_quantile(0.5, rate({waits}[10s])) > 0")
     assert labels["model"] == MODEL
     assert median == pytest.approx(VALUES[249], rel=off)
-    assert asked(prometheus, f"histogram_quantile(0.9, rate({waits}[10s]))")[1] == pytest.approx(
-        VALUES[449], rel=off
-    )
-    assert asked(prometheus, "app_load")[1] == 2.5
+    most = server.asked(f"histogram_quantile(0.9, rate({waits}[10s]))")[1]
+    assert most == pytest.approx(VALUES[449], rel=off)
+    assert server.asked("app_load")[1] == 2.5
 
 
 @pytest.mark.needs("promtool")
