@@ -1,44 +1,316 @@
-"""A kubelet for all nodes at once: pods bound to a node run, deleted pods go. No container is started.
+"""A kubelet for all nodes at once: pods bound to a node run, fail, end. No container is started.
 
-    watch pods with a node ──► Pending            ──► status: Running and ready, with an address
-                               deletionTimestamp  ──► gone at once, if it is still the same pod
+    pod gets a node ──► init containers, one by one ──► Running ──► Ready ──► (fails)      its Course
+    pod is deleted  ──► its end, at most its grace period ──► gone, if it is still the same pod
+    node is lost    ──► NotReady; its pods are not Ready, and whatever is deleted there stays
 
-Create → Running takes 15 ms with the scheduler; 1,000 pods 3 s with four threads writing. Which address a pod
-gets is an argument: tests whose pods are processes on loopback give theirs.
+What becomes of a pod is its `Course`; what runs in it, if anything, is `Containers`. It talks to the API
+server like any client (`Access`), so it serves the real one and ours, in the clock's time. `FakeKubelet` is
+the same in a thread of its own, for tests that block.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import msgspec
 
-from grove_dp.testing.controlplane.api import Api, ApiRefused, Document, Watch
+from grove_dp.clock import Clock, SystemClock
+from grove_dp.kube.access import Access, connect
+from grove_dp.kube.errors import ApiError, ApiUnreachable, Conflict, Invalid, NotFound
+from grove_dp.kube.informer import Change, Informer
+from grove_dp.kube.objects import NODES, PODS, Meta
+from grove_dp.testing.controlplane.api import Api
+from grove_dp.testing.podstatus import Document, failed, initialising, running, unready
 
-__all__ = ["FakeKubelet"]
+__all__ = ["Containers", "Course", "FakeKubelet", "Kubelet", "Nothing"]
 
-WRITERS = 4
-READY = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
+T = TypeVar("T")
+RETRY_S: Final = 0.1
+WRITERS: Final = 16
+THREADS: Final = 32
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What becomes of a pod that has a node. Infinity is never."""
+
+    init_s: float = 0.0  # each init container takes so long
+    ready_s: float = 0.0  # from Running to Ready
+    fails_s: float = math.inf  # from Running until its containers end
+    code: int = 1  # with which they end; 0: the pod has succeeded
+    ends_s: float = 0.0  # from its deletion until it is gone, at most its grace period; infinity: it hangs
+
+
+class Containers(Protocol):
+    """What really runs in pods, if anything does."""
+
+    async def start(self, pod: Document) -> str:
+        """Start what runs in *pod*; returns its IP address. OSError: it will be tried again."""
+        ...
+
+    async def stop(self, pod: Document) -> None:
+        """Return when nothing runs in it any more."""
+        ...
+
+
+class Nothing:
+    """Pods have addresses, each its own, and nothing behind them."""
+
+    def __init__(self, address: Callable[[Document], str] | None = None) -> None:
+        self._numbers = itertools.count(1)
+        self._address = address or (lambda _: f"10.64.{(number := next(self._numbers)) >> 8}.{number & 255}")
+
+    async def start(self, pod: Document) -> str:
+        return self._address(pod)
+
+    async def stop(self, pod: Document) -> None:
+        pass
+
+
+class _Meta(Meta, frozen=True, kw_only=True, rename="camel", gc=False):
+    deletion_grace_period_seconds: int | None = None
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Meta = _Meta()
+    spec: Document = {}
+    status: Document = {}
+
+    @property
+    def document(self) -> Document:
+        return {"metadata": msgspec.to_builtins(self.metadata), "spec": self.spec, "status": self.status}
+
+    @property
+    def path(self) -> str:
+        return PODS.path(self.metadata.namespace, self.metadata.name)
+
+    @property
+    def node(self) -> str:
+        node: str = self.spec.get("nodeName", "")
+        return node
+
+
+def _ordinary(_: Document) -> Course:
+    return Course()
+
+
+class Kubelet:
+    """Acts between entry and exit of its `async with`. *course* says what becomes of each pod."""
+
+    def __init__(
+        self,
+        api: Access,
+        clock: Clock | None = None,
+        *,
+        course: Callable[[Document], Course] = _ordinary,
+        containers: Containers | None = None,
+    ) -> None:
+        self._api = api
+        self._clock: Clock = clock or SystemClock()
+        self._course = course
+        self._containers = containers or Nothing()
+        self._pods = Informer(api, PODS, _Pod, fields="spec.nodeName!=", clock=self._clock)
+        self._lives: dict[str, asyncio.Task[None]] = {}  # by uid: what is being done with the pod
+        self._ending: set[str] = set()
+        self._lost: set[str] = set()
+        self._writing = asyncio.Semaphore(WRITERS)
+
+    async def __aenter__(self) -> Self:
+        self._pods.listen(self._told)
+        self._intake = asyncio.create_task(self._pods.run(), name="kubelet")
+        await self._pods.synced()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = [self._intake, *self._lives.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ what happens to containers
+
+    async def set_ready(self, namespace: str, name: str, ready: bool) -> Document:
+        """The pod passes its readiness probe, or fails it."""
+        pod = await self._read(namespace, name)
+        return await self._write(pod, running(pod, pod["status"]["podIP"], ready, self._now()))
+
+    async def fail(self, namespace: str, name: str, code: int = 1, reason: str = "Error") -> Document:
+        """All containers end with this exit code, and nothing starts them again."""
+        pod = await self._read(namespace, name)
+        if (life := self._lives.pop(pod["metadata"]["uid"], None)) is not None:
+            life.cancel()
+        return await self._write(pod, failed(pod, code, reason, self._now()))
+
+    # ------------------------------------------------------------ what happens to nodes
+
+    async def lose(self, node: str) -> None:
+        """Nobody hears of the node any more: it is NotReady, so are its pods, and what is deleted stays."""
+        self._lost.add(node)
+        for pod in self._on(node):
+            if (life := self._lives.pop(pod.metadata.uid, None)) is not None:
+                life.cancel()
+            self._ending.discard(pod.metadata.uid)
+            if pod.status.get("phase") == "Running":
+                with suppress(NotFound):
+                    await self._write(pod.document, unready(pod.document, "NodeNotReady", self._now()))
+        await self._write_node(node, "Unknown", "NodeStatusUnknown")
+
+    async def find(self, node: str) -> None:
+        """It is back, and does what it missed."""
+        self._lost.discard(node)
+        await self._write_node(node, "True", "KubeletReady")
+        for pod in self._on(node):
+            self._told(Change(None, pod))
+            address = pod.status.get("podIP")
+            if address and pod.status.get("phase") == "Running" and not pod.metadata.deletion_timestamp:
+                await self._write(pod.document, running(pod.document, address, True, self._now()))
+
+    def _on(self, node: str) -> list[_Pod]:
+        return [pod for pod in self._pods if pod.node == node]
+
+    async def _write_node(self, node: str, ready: str, reason: str) -> None:
+        path = NODES.path(name=node)
+        try:
+            found = await self._api.get(path)
+        except NotFound:  # pods can be bound to a node that is no object
+            return
+        condition = {"type": "Ready", "status": ready, "reason": reason, "lastTransitionTime": self._now()}
+        others = [other for other in found["status"].get("conditions") or [] if other["type"] != "Ready"]
+        await self._api.merge(f"{path}/status", {"status": {"conditions": [*others, condition]}})
+
+    # ------------------------------------------------------------ the loop
+
+    def _told(self, change: Change[_Pod]) -> None:
+        pod = change.new
+        if pod is None:
+            assert change.old is not None
+            self._forget(change.old.metadata.uid)
+        elif pod.node in self._lost:
+            return
+        elif pod.metadata.deletion_timestamp is not None:
+            self._begin_end(pod)
+        elif pod.metadata.uid not in self._lives and pod.status.get("phase", "Pending") == "Pending":
+            self._lives[pod.metadata.uid] = asyncio.create_task(self._live(pod))
+
+    def _forget(self, uid: str) -> None:
+        self._ending.discard(uid)
+        if (life := self._lives.pop(uid, None)) is not None:
+            life.cancel()
+
+    def _begin_end(self, pod: _Pod) -> None:
+        uid = pod.metadata.uid
+        if uid in self._ending and pod.metadata.deletion_grace_period_seconds:
+            return
+        if (life := self._lives.pop(uid, None)) is not None:
+            life.cancel()
+        self._ending.add(uid)
+        self._lives[uid] = asyncio.create_task(self._end(pod))
+
+    async def _live(self, pod: _Pod) -> None:
+        document, course = pod.document, self._course(pod.document)
+        for done in range(len(pod.spec.get("initContainers") or []) if course.init_s else 0):
+            await self._try(document, partial(initialising, document, done, self._now()))
+            await self._clock.sleep(course.init_s)
+        address = await self._start(document)
+        ready = course.ready_s <= 0
+        await self._try(document, lambda: running(document, address, ready, self._now()))
+        fails = course.fails_s < math.inf
+        if not ready and course.ready_s < course.fails_s:
+            await self._clock.sleep(course.ready_s)
+            await self._try(document, lambda: running(document, address, True, self._now()))
+        if fails:
+            await self._clock.sleep(course.fails_s - min(max(course.ready_s, 0.0), course.fails_s))
+            reason = "Completed" if course.code == 0 else "Error"
+            await self._try(document, lambda: failed(document, course.code, reason, self._now()))
+
+    async def _start(self, pod: Document) -> str:
+        while True:
+            try:
+                return await self._containers.start(pod)
+            except OSError:
+                await self._clock.sleep(RETRY_S)
+
+    async def _end(self, pod: _Pod) -> None:
+        ends_s = self._course(pod.document).ends_s
+        if ends_s == math.inf:
+            return
+        await self._containers.stop(pod.document)
+        grace = pod.metadata.deletion_grace_period_seconds
+        await self._clock.sleep(min(ends_s, grace or 0))
+        while True:
+            try:
+                async with self._writing:
+                    await self._api.delete(pod.path, uid=pod.metadata.uid, grace_s=0)
+            except (NotFound, Conflict):  # it is gone; a new one may have its name
+                return
+            except (ApiError, ApiUnreachable):
+                await self._clock.sleep(RETRY_S)
+            else:
+                return
+
+    # ------------------------------------------------------------ calls
+
+    async def _try(self, pod: Document, status: Callable[[], Document]) -> None:
+        """Write until it is written, or the pod is gone."""
+        while True:
+            try:
+                pod["status"] = (await self._write(pod, status()))["status"]
+            except (NotFound, Conflict, Invalid):  # Invalid: another pod has the name now
+                return
+            except (ApiError, ApiUnreachable):
+                await self._clock.sleep(RETRY_S)
+            else:
+                return
+
+    async def _read(self, namespace: str, name: str) -> Document:
+        return await self._api.get(PODS.path(namespace, name))
+
+    async def _write(self, pod: Document, status: Document) -> Document:
+        metadata = pod["metadata"]
+        path = PODS.path(metadata["namespace"], metadata["name"], "status")
+        async with self._writing:
+            return await self._api.merge(path, {"metadata": {"uid": metadata["uid"]}, "status": status})
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(int(self._clock.wall()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# ------------------------------------------------------------ for tests that block
 
 
 class FakeKubelet:
-    """Runs in threads of its own between `start` and `close`. *address* gives a pod its IP address."""
+    """A `Kubelet` in a thread, between `start` and `close`. *address* gives a pod its IP address.
 
-    def __init__(self, api: Api, address: Callable[[Document], str] | None = None) -> None:
-        self._api = api
-        self._numbers = itertools.count(1)
-        self._address = address or (lambda _: f"10.64.{(number := next(self._numbers)) >> 8}.{number & 255}")
-        self._started: set[str] = set()
-        self._writers = ThreadPoolExecutor(WRITERS, "kubelet")
-        self._reader = threading.Thread(target=self._read, name="kubelet", daemon=True)
-        self._closing = threading.Event()
-        self._watch: Watch | None = None
+    Subclasses may run something in pods: *address* and `_stop` are called in threads, and may block.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        address: Callable[[Document], str] | None = None,
+        course: Callable[[Document], Course] = _ordinary,
+    ) -> None:
+        self._kubeconfig = api.access.kubeconfig
+        self._address = address
+        self._course = course
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._kubelet: Kubelet
+        self._closing: asyncio.Event
 
     def __enter__(self) -> Self:
         self.start()
@@ -51,122 +323,77 @@ class FakeKubelet:
 
     def start(self) -> None:
         """From now on pods run."""
-        self._reader.start()
+        self._thread.start()
+        self._started.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """Pods stay as they are."""
-        self._closing.set()
-        if self._watch is not None:
-            self._watch.close()
-        self._reader.join()
-        self._writers.shutdown()
-
-    # ------------------------------------------------------------ what containers would do
+        with suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
 
     def set_ready(self, namespace: str, name: str, ready: bool) -> Document:
         """The pod passes its readiness probe, or fails it."""
-        pod = self._api.get(_path(namespace, name))
-        return self._write(pod, _running(pod, pod["status"]["podIP"], ready))
+        return self._done(self._kubelet.set_ready(namespace, name, ready))
 
     def fail(self, namespace: str, name: str, code: int = 1, reason: str = "Error") -> Document:
         """All containers end with this exit code, and nothing starts them again."""
-        pod = self._api.get(_path(namespace, name))
-        return self._write(pod, _failed(pod, code, reason))
+        return self._done(self._kubelet.fail(namespace, name, code, reason))
 
-    # ------------------------------------------------------------ the loop
+    def lose(self, node: str) -> None:
+        """Nobody hears of the node any more."""
+        self._done(self._kubelet.lose(node))
 
-    def _read(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._watch = self._api.watch("/api/v1/pods", fieldSelector="spec.nodeName!=")
-                if self._closing.is_set():  # closed between the two lines above: nobody else would
-                    self._watch.close()
-                for _, pod in self._watch:
-                    self._act(pod)
-            except (OSError, ApiRefused):  # the API server restarts: begin again with what is there then
-                self._closing.wait(0.1)
-
-    def _act(self, pod: Document) -> None:
-        if pod.get("kind") != "Pod":  # an error document ends the watch
-            return
-        if "deletionTimestamp" in pod["metadata"]:
-            self._writers.submit(self._stop, pod)
-        elif pod["status"].get("phase") == "Pending" and pod["metadata"]["uid"] not in self._started:
-            self._started.add(pod["metadata"]["uid"])
-            self._writers.submit(self._run, pod)
-
-    def _run(self, pod: Document) -> None:
-        try:
-            self._write(pod, _running(pod, self._address(pod), ready=True))
-        except (OSError, ApiRefused):  # it is gone, or will come again with the next watch
-            self._started.discard(pod["metadata"]["uid"])
+    def find(self, node: str) -> None:
+        """It is back."""
+        self._done(self._kubelet.find(node))
 
     def _stop(self, pod: Document) -> None:
-        metadata = pod["metadata"]
-        self._started.discard(metadata["uid"])
-        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
-        self._api.call(
-            "DELETE",
-            _path(metadata["namespace"], metadata["name"]),
-            msgspec.json.encode(options),
-            {"Content-Type": "application/json"},
-        )
+        """Return when nothing runs in it any more."""
 
-    def _write(self, pod: Document, status: Document) -> Document:
-        metadata = pod["metadata"]
-        change = {"metadata": {"uid": metadata["uid"]}, "status": status}
-        return self._api.patch(
-            f"{_path(metadata['namespace'], metadata['name'])}/status", change, "strategic"
-        )
+    def _done(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            runner.run(self._serve())
 
-def _path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods/{name}"
+    async def _serve(self) -> None:
+        self._closing = asyncio.Event()
+        try:
+            with ThreadPoolExecutor(THREADS, "containers") as threads:
+                await self._act(threads)
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            self._started.set()
 
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _conditions(ready: bool) -> list[Document]:
-    words = {"ContainersReady": ready, "Ready": ready}
-    return [
-        {"type": kind, "status": str(words.get(kind, True)), "lastTransitionTime": _now()} for kind in READY
-    ]
-
-
-def _running(pod: Document, address: str, ready: bool) -> Document:
-    since = pod["status"].get("startTime") or _now()
-    return {
-        "phase": "Running",
-        "startTime": since,
-        "hostIP": "127.0.0.1",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "conditions": _conditions(ready),
-        "containerStatuses": [
-            _container(container, {"running": {"startedAt": since}}, ready)
-            for container in pod["spec"]["containers"]
-        ],
-    }
+    async def _act(self, threads: ThreadPoolExecutor) -> None:
+        containers: Containers = Nothing()
+        if self._address is not None:
+            containers = _Blocking(threads, self._address, self._stop)
+        async with (
+            await connect(self._kubeconfig) as api,
+            Kubelet(api, course=self._course, containers=containers) as self._kubelet,
+        ):
+            self._started.set()
+            await self._closing.wait()
 
 
-def _failed(pod: Document, code: int, reason: str) -> Document:
-    ended = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": _now()}}
-    return {
-        "phase": "Failed",
-        "conditions": _conditions(ready=False),
-        "containerStatuses": [_container(container, ended, False) for container in pod["spec"]["containers"]],
-    }
+class _Blocking:
+    def __init__(
+        self, threads: ThreadPoolExecutor, start: Callable[[Document], str], stop: Callable[[Document], None]
+    ) -> None:
+        self._threads = threads
+        self._start = start
+        self._stop = stop
 
+    async def start(self, pod: Document) -> str:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._start, pod)
 
-def _container(container: Document, state: Document, ready: bool) -> Document:
-    return {
-        "name": container["name"],
-        "image": container["image"],
-        "imageID": "",
-        "ready": ready,
-        "started": "running" in state,
-        "restartCount": 0,
-        "state": state,
-    }
+    async def stop(self, pod: Document) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._stop, pod)

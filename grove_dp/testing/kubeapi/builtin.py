@@ -1,0 +1,328 @@
+"""The kinds that every API server has, as far as they are served here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from grove_dp.testing.kubeapi.answers import Cause, Document, forbidden_value, invalid_value
+from grove_dp.testing.kubeapi.kinds import Kind, Rules, Scale, at
+from grove_dp.testing.kubeapi.metadata import is_label, is_service, path_segment
+from grove_dp.testing.kubeapi.pods import POD_SPEC, PodRules
+from grove_dp.testing.kubeapi.templates import filled
+
+__all__ = ["CRDS", "NAMESPACES", "PODS", "builtin"]
+
+_EMPTY: Mapping[str, Any] = {}
+DATA: Final = ("data", "binaryData")
+
+
+class Filled(Rules):
+    """Defaults from a template, a status of its own, and no more."""
+
+    def __init__(
+        self,
+        template: Mapping[str, Any] = _EMPTY,
+        status: Mapping[str, Any] | None = None,
+        *,
+        counted: bool = False,
+        unconditional: bool = True,
+        returned: bool = False,
+    ) -> None:
+        self._template = template
+        self._status = status
+        self.counted = counted
+        self.unconditional = unconditional
+        self.returned = returned
+
+    def created(self, document: Document) -> Document:
+        made: Document = filled(document, self._template)
+        return made if self._status is None else {**made, "status": dict(self._status)}
+
+    def updated(self, new: Document, old: Document) -> Document:
+        made: Document = filled(new, self._template)
+        return made
+
+
+class NamespaceRules(Filled):
+    """Active until they are deleted; `kubernetes` is the finalizer of what is in them."""
+
+    def created(self, document: Document) -> Document:
+        metadata = document["metadata"]
+        labels = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
+        return {
+            "metadata": {**metadata, "labels": labels},
+            "spec": {"finalizers": ["kubernetes"]},
+            "status": {"phase": "Active"},
+        }
+
+    def updated(self, new: Document, old: Document) -> Document:
+        return {**new, "spec": old["spec"]}
+
+
+class NodeRules(Filled):
+    """Unlike others they keep the status that they are made with: the kubelet makes its own node."""
+
+    def created(self, document: Document) -> Document:
+        return {"spec": {}, **document, "status": document.get("status") or {}}
+
+    def updated(self, new: Document, old: Document) -> Document:
+        return {**new, "spec": new.get("spec") or {}}
+
+
+class ServiceRules(Filled):
+    """An address is given once and stays."""
+
+    def __init__(self) -> None:
+        super().__init__(_SERVICE, {"loadBalancer": {}}, returned=True)
+        self._given = 0
+
+    def created(self, document: Document) -> Document:
+        made = super().created(document)
+        spec: Document = made.get("spec") or {}
+        if spec.get("type") == "ExternalName":
+            return made
+        families = {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
+        address = spec.get("clusterIP") or self._address()
+        spec = {**families, **spec, "clusterIP": address, "clusterIPs": [address]}
+        return {**made, "spec": spec}
+
+    def updated(self, new: Document, old: Document) -> Document:
+        made = super().updated(new, old)
+        kept = {
+            name: old["spec"][name]
+            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+            if name in old["spec"] and not made["spec"].get(name)
+        }
+        return {**made, "spec": {**made["spec"], **kept}} if kept else made
+
+    def update_faults(self, new: Document, old: Document) -> Iterator[Cause]:
+        before, now = old["spec"].get("clusterIP"), new["spec"].get("clusterIP")
+        if before and now != before:
+            yield invalid_value(
+                "spec.clusterIPs[0]", new["spec"].get("clusterIPs"), "may not change once set"
+            )
+
+    def _address(self) -> str:
+        self._given += 1
+        return f"10.0.{self._given >> 8}.{self._given & 255}"
+
+
+class DataRules(Filled):
+    """ConfigMaps and Secrets can be made immutable."""
+
+    def created(self, document: Document) -> Document:
+        return _without_empty(super().created(document), *DATA)
+
+    def updated(self, new: Document, old: Document) -> Document:
+        return _without_empty(super().updated(new, old), *DATA)
+
+    def update_faults(self, new: Document, old: Document) -> Iterator[Cause]:
+        if not old.get("immutable"):
+            return
+        if not new.get("immutable"):
+            yield forbidden_value("immutable", "field is immutable when `immutable` is set")
+        for name in DATA:
+            if (new.get(name) or {}) != (old.get(name) or {}):
+                yield forbidden_value(name, "field is immutable when `immutable` is set")
+
+
+def _without_empty(document: Document, *names: str) -> Document:
+    empty = [name for name in names if name in document and not document[name]]
+    return {name: value for name, value in document.items() if name not in empty} if empty else document
+
+
+class SelectorRules(Filled):
+    """The selector of a Deployment or ReplicaSet is fixed, and names its own pods."""
+
+    def create_faults(self, document: Document) -> Iterator[Cause]:
+        labels = at(document, "spec.template.metadata.labels") or {}
+        wanted = at(document, "spec.selector.matchLabels") or {}
+        if not wanted.items() <= labels.items():
+            words = "`selector` does not match template `labels`"
+            yield invalid_value("spec.template.metadata.labels", labels, words)
+
+    def update_faults(self, new: Document, old: Document) -> Iterator[Cause]:
+        if at(new, "spec.selector") != at(old, "spec.selector"):
+            yield invalid_value("spec.selector", at(new, "spec.selector"), "field is immutable")
+
+
+class CrdRules(Filled):
+    """A definition is served as soon as it is written; `crds` reads it."""
+
+    def created(self, document: Document) -> Document:
+        spec, names = document["spec"], document["spec"]["names"]
+        kind = names["kind"]
+        names = {"singular": kind.lower(), "listKind": f"{kind}List", **names}
+        stored = [version["name"] for version in spec["versions"] if version.get("storage")]
+        conditions = [
+            {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": None}
+            for kind, reason, message in (
+                ("NamesAccepted", "NoConflicts", "no conflicts found"),
+                ("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+            )
+        ]
+        return {
+            **document,
+            "spec": {"conversion": {"strategy": "None"}, **spec, "names": names},
+            "status": {"conditions": conditions, "acceptedNames": names, "storedVersions": stored},
+        }
+
+
+_SERVICE = {
+    "spec": {
+        "type": "ClusterIP",
+        "sessionAffinity": "None",
+        "internalTrafficPolicy": "Cluster",
+        "ports": [{"protocol": "TCP", "targetPort": lambda port: port.get("port")}],
+    }
+}
+_TEMPLATE = {"spec": {"replicas": 1, "template": {"metadata": {}, "spec": POD_SPEC}}}
+_DEPLOYMENT = {
+    "spec": {
+        **_TEMPLATE["spec"],
+        "progressDeadlineSeconds": 600,
+        "revisionHistoryLimit": 10,
+        "strategy": lambda _: {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"},
+        },
+    }
+}
+_HPA = {
+    "spec": {
+        "minReplicas": 1,
+        "metrics": lambda _: [
+            {
+                "type": "Resource",
+                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+            }
+        ],
+    }
+}
+_EVENT_RENAMES = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+}
+_EVENT_FIELDS = (
+    "reason type involvedObject.kind involvedObject.name involvedObject.namespace involvedObject.uid "
+    "involvedObject.apiVersion reportingComponent"
+).split()
+_POD_FIELDS = (
+    "spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName status.phase status.podIP "
+    "status.nominatedNodeName"
+).split()
+_ROLE = Filled()
+_EVENT: Final = ("", "events")
+
+PODS: Final = Kind(
+    "", "v1", "pods", "Pod", status=True, rules=PodRules(), short=("po",), fields=tuple(_POD_FIELDS)
+)
+NAMESPACES: Final = Kind(
+    "",
+    "v1",
+    "namespaces",
+    "Namespace",
+    namespaced=False,
+    status=True,
+    names=is_label,
+    short=("ns",),
+    rules=NamespaceRules(returned=True),
+    fields=("status.phase",),
+)
+CRDS: Final = Kind(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+    status=True,
+    short=("crd", "crds"),
+    rules=CrdRules(counted=True, unconditional=False),
+)
+
+
+def builtin() -> list[Kind]:
+    """Fresh ones for a server of its own: Services remember the addresses they gave."""
+    return [
+        PODS,
+        NAMESPACES,
+        CRDS,
+        Kind(
+            "",
+            "v1",
+            "nodes",
+            "Node",
+            namespaced=False,
+            status=True,
+            short=("no",),
+            rules=NodeRules(),
+            fields=("spec.unschedulable",),
+        ),
+        Kind(
+            "",
+            "v1",
+            "services",
+            "Service",
+            status=True,
+            names=is_service,
+            short=("svc",),
+            rules=ServiceRules(),
+            fields=("spec.clusterIP", "spec.type"),
+        ),
+        Kind("", "v1", "configmaps", "ConfigMap", short=("cm",), rules=DataRules()),
+        Kind("", "v1", "secrets", "Secret", rules=DataRules({"type": "Opaque"}), fields=("type",)),
+        Kind("", "v1", "serviceaccounts", "ServiceAccount", short=("sa",), rules=Filled(returned=True)),
+        Kind("", "v1", "events", "Event", short=("ev",), rules=Filled(), fields=tuple(_EVENT_FIELDS)),
+        Kind(
+            "events.k8s.io",
+            "v1",
+            "events",
+            "Event",
+            short=("ev",),
+            rules=Filled(),
+            fields=tuple(_EVENT_FIELDS),
+            resource=_EVENT,
+            renames=_EVENT_RENAMES,
+        ),
+        Kind(
+            "apps",
+            "v1",
+            "deployments",
+            "Deployment",
+            status=True,
+            short=("deploy",),
+            scale=Scale(selector=".spec.selector", of_labels=True),
+            rules=SelectorRules(_DEPLOYMENT, _EMPTY, counted=True),
+        ),
+        Kind(
+            "apps",
+            "v1",
+            "replicasets",
+            "ReplicaSet",
+            status=True,
+            short=("rs",),
+            fields=("status.replicas",),
+            scale=Scale(selector=".spec.selector", of_labels=True),
+            rules=SelectorRules(_TEMPLATE, {"replicas": 0}, counted=True),
+        ),
+        Kind("coordination.k8s.io", "v1", "leases", "Lease", rules=Filled(unconditional=False)),
+        Kind("rbac.authorization.k8s.io", "v1", "roles", "Role", names=path_segment, rules=_ROLE),
+        Kind(
+            "rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", names=path_segment, rules=_ROLE
+        ),
+        Kind(
+            "autoscaling",
+            "v2",
+            "horizontalpodautoscalers",
+            "HorizontalPodAutoscaler",
+            status=True,
+            short=("hpa",),
+            rules=Filled(_HPA, {"currentMetrics": None, "desiredReplicas": 0}),
+        ),
+    ]

@@ -1,0 +1,327 @@
+"""Structural schemas of CRDs: what is dropped, what is filled in, what is refused.
+
+A schema is compiled once into a tree of `Schema` nodes. `complete` drops the fields that no schema knows and
+fills in defaults; it returns the very same object where nothing had to be done, and never changes what it is
+given. `faults` checks what is left, in the words of the real server. Not here: CEL rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from datetime import datetime
+from typing import Any, Final
+
+from grove_dp.testing.kubeapi.answers import Cause, Document, invalid_value, required, shown
+
+__all__ = ["Schema"]
+
+ABSENT: Final = object()
+EMBEDDED: Final = frozenset(("apiVersion", "kind", "metadata"))
+Check = Callable[[Any, str], Iterator[Cause]]
+_JSON_TYPES: Final[tuple[tuple[type, str], ...]] = (
+    (bool, "boolean"),
+    (int, "integer"),
+    (float, "number"),
+    (str, "string"),
+    (list, "array"),
+    (dict, "object"),
+)
+
+
+class Schema:
+    """One node of a compiled schema."""
+
+    __slots__ = (
+        "additional",
+        "checks",
+        "default",
+        "defaults",
+        "items",
+        "kept",
+        "nullable",
+        "preserve",
+        "properties",
+        "required",
+        "types",
+    )
+
+    def __init__(self, source: Document) -> None:
+        self.types = _types(source)
+        self.nullable: bool = source.get("nullable", False)
+        self.default = source.get("default", ABSENT)
+        self.preserve: bool = source.get("x-kubernetes-preserve-unknown-fields", False)
+        self.kept = EMBEDDED if source.get("x-kubernetes-embedded-resource") else frozenset[str]()
+        self.properties = {name: Schema(of) for name, of in (source.get("properties") or {}).items()}
+        self.defaults = [(name, of) for name, of in self.properties.items() if of.default is not ABSENT]
+        self.required: list[str] = source.get("required") or []
+        self.items = Schema(source["items"]) if source.get("items") else None
+        additional = source.get("additionalProperties")
+        self.additional = Schema(additional) if isinstance(additional, dict) else None
+        self.preserve |= additional is True
+        self.checks = list(_checks(source))
+
+    # ------------------------------------------------------------ what is stored
+
+    def complete(self, value: Any, path: str = "", unknown: list[str] | None = None) -> Any:
+        """*value* without unknown fields and with defaults; the paths of what was dropped go to *unknown*."""
+        if isinstance(value, dict):
+            return self._complete_object(value, path, unknown)
+        if isinstance(value, list) and self.items is not None:
+            items, changed = self.items, False
+            done = []
+            for index, item in enumerate(value):
+                done.append(items.complete(item, f"{path}[{index}]" if unknown is not None else "", unknown))
+                changed |= done[-1] is not item
+            return done if changed else value
+        return value
+
+    def _complete_object(self, value: Document, path: str, unknown: list[str] | None) -> Document:
+        changes: Document = {}
+        for name, old in value.items():
+            child = self.properties.get(name) or self.additional
+            if child is None:
+                if not self.preserve and name not in self.kept:
+                    changes[name] = ABSENT
+                    if unknown is not None:
+                        unknown.append(f"{path}.{name}" if path else name)
+            elif old is None and not child.nullable:
+                changes[name] = child.own_default()
+            else:
+                new = child.complete(old, f"{path}.{name}" if unknown is not None and path else name, unknown)
+                if new is not old:
+                    changes[name] = new
+        for name, child in self.defaults:
+            if name not in value:
+                changes[name] = child.own_default()
+        if not changes:
+            return value
+        return {name: new for name, new in (value | changes).items() if new is not ABSENT}
+
+    def own_default(self) -> Any:
+        """A fresh copy of the default, itself completed; ABSENT without one."""
+        return ABSENT if self.default is ABSENT else self.complete(deepcopy(self.default))
+
+    # ------------------------------------------------------------ what is refused
+
+    def faults(self, value: Any, path: str = "") -> Iterator[Cause]:
+        """Everything that is wrong with *value*."""
+        if value is None and self.nullable:
+            return
+        if self.types and (found := _json_type(value)) not in self.types:
+            wanted = ",".join(sorted(self.types - {"number"} if "integer" in self.types else self.types))
+            yield _wrong_type(path, found, wanted)
+            return
+        for check in self.checks:
+            yield from check(value, path)
+        if isinstance(value, dict):
+            yield from self._object_faults(value, path)
+        elif isinstance(value, list) and self.items is not None:
+            for index, item in enumerate(value):
+                yield from self.items.faults(item, f"{path}[{index}]")
+
+    def _object_faults(self, value: Document, path: str) -> Iterator[Cause]:
+        for name in self.required:
+            if name not in value:
+                yield required(f"{path}.{name}" if path else name)
+        for name, item in value.items():
+            child = self.properties.get(name) or self.additional
+            if child is not None:
+                yield from child.faults(item, f"{path}.{name}" if path else name)
+
+
+def _types(source: Document) -> frozenset[str]:
+    if source.get("x-kubernetes-int-or-string"):
+        return frozenset(("integer", "string"))
+    match source.get("type"):
+        case None:
+            return frozenset()
+        case "number":
+            return frozenset(("integer", "number"))
+        case kind:
+            return frozenset((kind,))
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return "integer"
+    return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "null")
+
+
+def _wrong_type(path: str, found: str, wanted: str) -> Cause:
+    detail = f'{_where(path)} must be of type {wanted}: "{found}"'
+    return Cause("FieldValueTypeInvalid", path, f'Invalid value: "{found}": {detail}')
+
+
+def _where(path: str) -> str:
+    return f"{path} in body" if path else "<nil>"
+
+
+# ------------------------------------------------------------ checks of one value
+
+
+def _checks(source: Document) -> Iterator[Check]:
+    for keyword, made in _KEYWORDS.items():
+        if source.get(keyword) is not None:
+            yield made(source[keyword], source)
+
+
+def _bound(
+    word: str, exclusive: str, fails: Callable[[Any, Any, bool], bool]
+) -> Callable[[Any, Document], Check]:
+    def made(limit: Any, source: Document) -> Check:
+        strict = bool(source.get(exclusive))
+        words = f"{word} than {limit}" if strict else f"{word} than or equal to {limit}"
+
+        def check(value: Any, path: str) -> Iterator[Cause]:
+            if isinstance(value, (int, float)) and fails(value, limit, strict):
+                yield invalid_value(path, value, f"{path} in body should be {words}")
+
+        return check
+
+    return made
+
+
+def _at_least(size: str, kind: type) -> Callable[[Any, Document], Check]:
+    def made(limit: int, _: Document) -> Check:
+        def check(value: Any, path: str) -> Iterator[Cause]:
+            if isinstance(value, kind) and len(value) < limit:  # type: ignore[arg-type]
+                told = value if kind is str else len(value)  # type: ignore[arg-type]
+                yield invalid_value(path, told, f"{path} in body should {size.format(limit)}")
+
+        return check
+
+    return made
+
+
+def _max_length(limit: int, _: Document) -> Check:
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        if isinstance(value, str) and len(value) > limit:
+            yield Cause("FieldValueTooLong", path, f"Too long: may not be more than {limit} bytes")
+
+    return check
+
+
+def _at_most(kind: type) -> Callable[[Any, Document], Check]:
+    def made(limit: int, _: Document) -> Check:
+        def check(value: Any, path: str) -> Iterator[Cause]:
+            if isinstance(value, kind) and len(value) > limit:  # type: ignore[arg-type]
+                words = f"must have at most {limit} item{'s' if limit != 1 else ''}"
+                yield Cause("FieldValueTooMany", path, f"Too many: {len(value)}: {words}")  # type: ignore[arg-type]
+
+        return check
+
+    return made
+
+
+def _pattern(pattern: str, _: Document) -> Check:
+    found = re.compile(pattern)
+
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        if isinstance(value, str) and not found.search(value):
+            yield invalid_value(path, value, f"{path} in body should match '{pattern}'")
+
+    return check
+
+
+def _enum(allowed: list[Any], _: Document) -> Check:
+    words = ", ".join(shown(value) if isinstance(value, str) else f'"{shown(value)}"' for value in allowed)
+
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        if value not in allowed:
+            message = f"Unsupported value: {shown(value)}: supported values: {words}"
+            yield Cause("FieldValueNotSupported", path, message)
+
+    return check
+
+
+def _format(name: str, _: Document) -> Check:
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        if name == "date-time" and isinstance(value, str) and not _is_time(value):
+            detail = f"{path} in body must be of type date-time: {shown(value)}"
+            yield Cause("FieldValueTypeInvalid", path, f"Invalid value: {shown(value)}: {detail}")
+
+    return check
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None and "T" in text
+    except ValueError:
+        return False
+
+
+def _list_type(kind: str, source: Document) -> Check:
+    keys: list[str] = source.get("x-kubernetes-list-map-keys") or []
+
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        if kind == "atomic" or not isinstance(value, list):
+            return
+        seen: list[Any] = []
+        for index, item in enumerate(value):
+            key = {name: item.get(name) for name in keys if name in item} if kind == "map" else item
+            if key in seen:
+                yield Cause("FieldValueDuplicate", f"{path}[{index}]", f"Duplicate value: {shown(key)}")
+            seen.append(key)
+
+    return check
+
+
+def _one_holds(word: str, good: Callable[[int], bool]) -> Callable[[Any, Document], Check]:
+    def made(sources: list[Document], _: Document) -> Check:
+        schemas = [Schema(source) for source in sources]
+
+        def check(value: Any, path: str) -> Iterator[Cause]:
+            holding = sum(not any(schema.faults(value, path)) for schema in schemas)
+            if not good(holding):
+                words = f'"{path}" must validate {word}'
+                yield invalid_value(path, value if isinstance(value, (str, int)) else "", words)
+
+        return check
+
+    return made
+
+
+def _all_of(sources: list[Document], _: Document) -> Check:
+    schemas = [Schema(source) for source in sources]
+
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        for schema in schemas:
+            yield from schema.faults(value, path)
+
+    return check
+
+
+def _not(source: Document, _: Document) -> Check:
+    schema = Schema(source)
+
+    def check(value: Any, path: str) -> Iterator[Cause]:
+        if not any(schema.faults(value, path)):
+            yield invalid_value(path, "", f'"{path}" must not validate the schema (not)')
+
+    return check
+
+
+_KEYWORDS: Final[dict[str, Callable[[Any, Document], Check]]] = {
+    "minimum": _bound(
+        "greater", "exclusiveMinimum", lambda value, low, strict: value < low or (strict and value == low)
+    ),
+    "maximum": _bound(
+        "less", "exclusiveMaximum", lambda value, high, strict: value > high or (strict and value == high)
+    ),
+    "minLength": _at_least("be at least {} chars long", str),
+    "minItems": _at_least("have at least {} items", list),
+    "minProperties": _at_least("have at least {} properties", dict),
+    "maxLength": _max_length,
+    "maxItems": _at_most(list),
+    "maxProperties": _at_most(dict),
+    "pattern": _pattern,
+    "enum": _enum,
+    "format": _format,
+    "x-kubernetes-list-type": _list_type,
+    "anyOf": _one_holds("at least one schema (anyOf)", lambda holding: holding > 0),
+    "oneOf": _one_holds("one and only one schema (oneOf)", lambda holding: holding == 1),
+    "allOf": _all_of,
+    "not": _not,
+}
