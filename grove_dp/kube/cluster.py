@@ -100,6 +100,7 @@ class Cluster:
         self._session = aiohttp.ClientSession(
             connector=connector,
             trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BUFFER,
             timeout=aiohttp.ClientTimeout(total=None),  # each caller has its own
         )
