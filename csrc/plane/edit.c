@@ -23,18 +23,33 @@ bool edit_is_leaving(const char *bytes, size_t n) {
     return contains(bytes, n, "cannot schedule new futures after shutdown") || contains(bytes, n, "EngineCore encountered an issue");
 }
 
-static void note_time(gdp_loop *l, gdp_exchange *x) {
+static bool ends_in(const char *bytes, size_t n, const char *what) {
+    const size_t size = strlen(what);
+    return n >= size && !memcmp(bytes + n - size, what, size);
+}
+
+/* Whether an event brings output, as far as that is cheap to see: not the end, the usage, who speaks (the first of a chat),
+ * nor what the other endpoints tell around their deltas. */
+static bool brings_output(const gdp_exchange *x, const char *bytes, size_t n, const gdp_event *ev) {
+    if (ev->kind != GDP_EV_DATA || ev->usage_only) return false;
+    if (!ev->name.len) return x->pieces || !contains(bytes, n, "\"role\":");
+    const char *name = bytes + ev->name.off;
+    return ends_in(name, ev->name.len, "delta") && !ends_in(name, ev->name.len, "message_delta");
+}
+
+static void note_time(gdp_loop *l, gdp_exchange *x, bool output) {
     if (!x->first_at) {
         x->first_at = l->now;
         gdp_account_observe(x->account, GDP_A_TTFT, l->now - x->arrival, l->now);
         place_begun(l, x);
-    } else {
-        gdp_account_observe(x->account, GDP_A_GAP, l->now - x->last_at, l->now);
     }
     x->last_at = l->now;
     x->events++;
-    gdp_account_add(x->account, GDP_A_OUTPUT, 1, l->now);
     COUNT(l, events, 1);
+    if (!output) return;
+    if (x->pieces++) gdp_account_observe(x->account, GDP_A_GAP, l->now - x->piece_at, l->now);
+    x->piece_at = l->now;
+    gdp_account_add(x->account, GDP_A_OUTPUT, 1, l->now);
 }
 
 static bool is_last_name(const char *name, size_t n) {
@@ -64,7 +79,7 @@ static void learn_fingerprint(gdp_loop *l, uint32_t slot, const char *text, size
 
 event_act edit_judge(gdp_loop *l, gdp_exchange *x, const char *bytes, size_t n, const gdp_event *ev) {
     if (ev->kind == GDP_EV_COMMENT) return x->finish.len ? EV_KEEP : EV_PASS;
-    note_time(l, x);
+    note_time(l, x, brings_output(x, bytes, n, ev));
     if (ev->kind == GDP_EV_ERROR) {
         x->saw_error = true;
         x->leaving |= edit_is_leaving(bytes, n);

@@ -208,8 +208,9 @@ struct gdp_exchange {
     double waiting_tokens; /* what it counts for while it waits */
     uint8_t class_id;
     uint64_t arrival, tokens_at, phase_at, wait_at, placed_at, placed_last, first_at, last_at, queued_at, request_bytes, answer_bytes;
+    uint64_t piece_at;
     gdp_usage usage;
-    uint32_t events;
+    uint32_t events, pieces; /* of these, those that brought output; the last came at `piece_at` */
 };
 
 /* ---- client --------------------------------------------------------------------------------------------------- */

@@ -118,14 +118,15 @@ static void add_stages(const gdp_account *a, const gdp_record *r) {
     add_stage(a, GDP_A_DECODE, r->first_ns, r->stream ? r->last_ns : now, now);
 }
 
-static void add_tokens(const gdp_account *a, const gdp_record *r) {
+/* *pieces*: tokens counted as they passed, one for each event that brought some. */
+static void add_tokens(const gdp_account *a, const gdp_record *r, int64_t pieces) {
     uint64_t now = r->end_ns;
     if (r->prompt_tokens > 0) gdp_account_add(a, GDP_A_PROMPT, (double)r->prompt_tokens, now);
     if (r->prompt_tokens > 0 && r->cached_tokens >= 0) {
         gdp_account_add(a, GDP_A_CACHED, (double)r->cached_tokens, now);
         gdp_account_add(a, GDP_A_UNCACHED, (double)(r->prompt_tokens - r->cached_tokens), now);
     }
-    if (r->output_tokens > (int64_t)r->events) gdp_account_add(a, GDP_A_OUTPUT, (double)(r->output_tokens - r->events), now);
+    if (r->output_tokens > pieces) gdp_account_add(a, GDP_A_OUTPUT, (double)(r->output_tokens - pieces), now);
 }
 
 void ledger_end(gdp_loop *l, const gdp_exchange *x) {
@@ -138,7 +139,7 @@ void ledger_end(gdp_loop *l, const gdp_exchange *x) {
     gdp_account_add(a, GDP_A_ENDED, 1, l->now);
     gdp_account_observe(a, GDP_A_DURATION, l->now - x->arrival, l->now);
     add_stages(a, &r);
-    add_tokens(a, &r);
+    add_tokens(a, &r, x->pieces);
     if (!r.kept) return;
     const bool ttft = r.kept & GDP_KEPT_TTFT, itl = r.kept & GDP_KEPT_ITL;
     gdp_account_add(a, GDP_A_JUDGED, 1, l->now);

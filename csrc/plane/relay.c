@@ -133,7 +133,7 @@ void relay_forget(gdp_loop *l, gdp_exchange *x) {
     buf_drop(l, &x->finish);
     x->status = 0;
     x->tail_seen = 0;
-    x->events = 0;
+    x->events = x->pieces = 0;
     x->answer_bytes = 0;
     x->comment_at = x->first_at = 0;
     x->has_payload = x->sse = x->saw_error = x->saw_done = x->in_event = x->leaving = x->keep_upstream = false;
@@ -147,10 +147,7 @@ static void commit(gdp_loop *l, gdp_exchange *x) {
     x->started = true;
     x->sent_status = x->status;
     x->phase = PH_RELAYING;
-    if (!x->first_at && !x->sse) {
-        x->first_at = l->now;
-        gdp_account_observe(x->account, GDP_A_TTFT, l->now - x->arrival, l->now);
-    }
+    if (!x->first_at && !x->sse) x->first_at = l->now;
     if (upstream_all_sent(x)) {
         buf_drop(l, &x->body);
         buf_drop(l, &x->head);

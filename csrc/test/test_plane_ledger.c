@@ -56,6 +56,30 @@ static void a_stream_counts_as_it_goes(void) {
     scene_close(&s);
 }
 
+static void what_brings_no_output_counts_for_none(void) {
+    gdp_case(__func__);
+    scene s = {0};
+    open_metered(&s);
+    peer c = scene_ask(&s, CHAT_STREAM);
+    peer w = scene_worker(&s, 0);
+    scene_hear(&s, &w, "messages");
+    scene_say(&s, &w, STR("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+                          "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"));
+    scene_hear(&s, &c, "role");
+    CHECK(observed(&s, GDP_A_TTFT) == 1 && count(&s, GDP_A_OUTPUT) == 0);
+    scene_say(&s, &w, STR(EVENT("a") "event: content_block_delta\ndata: {\"delta\":{}}\n\n"
+                          "event: message_delta\ndata: {\"delta\":{}}\n\nevent: ping\ndata: {}\n\n" EVENT("\\\"role\\\":")
+                          "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n"));
+    scene_hear(&s, &c, "[DONE]");
+    peer_end(&w);
+    scene_turns(&s, 10);
+    CHECK(count(&s, GDP_A_OUTPUT) == 3 && observed(&s, GDP_A_GAP) == 2);
+    gdp_record r;
+    CHECK(gdp_plane_records(s.plane, &r, 1) == 1 && r.events == 8 && r.output_tokens == 3);
+    peer_end(&c);
+    scene_close(&s);
+}
+
 static void a_promise_that_is_broken_is_judged(void) {
     gdp_case(__func__);
     scene s = {0};
@@ -154,6 +178,7 @@ static void records_that_nobody_takes_are_counted_as_lost(void) {
 void gdp_test_plane_ledger(void)
 {
     a_stream_counts_as_it_goes();
+    what_brings_no_output_counts_for_none();
     a_promise_that_is_broken_is_judged();
     what_waits_is_there_while_it_waits();
     who_came_before_its_model_was_known_is_counted_too();

@@ -5,6 +5,8 @@ from functools import cache
 
 from grove_dp import __version__
 from grove_dp.frontend.plane import Booked, DataPlane
+from grove_dp.frontend.signals import step_times
+from grove_dp.metering.decode import LEARNT, Decoding, virtual_load
 from grove_dp.metering.prometheus import Reading, WorkerReading
 from grove_dp.metering.routing import FeedReading, KvReading, RoutingReading
 from grove_dp.native import build
@@ -20,16 +22,39 @@ def reading(
 ) -> Reading:
     """A copy of everything, about 5 us per worker."""
     cap = plane.settings.workers.max_inflight
+    steps = _steps(plane)
     counters = plane.native.counters()
     return Reading(
         counters=counters,
         routing=RoutingReading(counters, index, caches) if index else None,
-        workers=[_worker(booked, cap) for booked in plane.booked()],
+        workers=[_worker(booked, cap, _load(plane, booked, steps)) for booked in plane.booked()],
         build=_build(),
     )
 
 
-def _worker(booked: Booked, cap: int) -> WorkerReading:
+Steps = Mapping[int, Sequence[float]]
+
+
+def _steps(plane: DataPlane) -> Steps:
+    """What a step takes, by class of workers, where it is learnt."""
+    classes = {plane.registry.class_of(worker) for worker in plane.registry}
+    rates = {number: plane.native.rates(number) for number in classes}
+    return {number: step_times(found) for number, found in rates.items() if found.step_n >= LEARNT}
+
+
+def _load(plane: DataPlane, booked: Booked, steps: Steps) -> float | None:
+    worker, book = booked
+    known = book.kv_capacity > 0
+    now = Decoding(
+        requests=book.running,
+        inflight=book.inflight,
+        pinned_tokens=book.kv_tokens if known else 0.0,
+        cache_share=book.kv_tokens / book.kv_capacity if known else None,
+    )
+    return virtual_load(now, steps.get(plane.registry.class_of(worker)), plane.settings.slo.itl_s)
+
+
+def _worker(booked: Booked, cap: int, load: float | None) -> WorkerReading:
     worker, book = booked
     return WorkerReading(
         id=worker.id,
@@ -49,6 +74,7 @@ def _worker(booked: Booked, cap: int) -> WorkerReading:
         decoding=book.running,
         kv_tokens=book.kv_tokens,
         kv_capacity=book.kv_capacity,
+        virtual_load=load,
     )
 
 

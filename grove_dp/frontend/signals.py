@@ -26,11 +26,11 @@ from grove_dp.metering.signals import (
     WorkerSignal,
     encode,
 )
-from grove_dp.native.plane import ENDPOINTS, REASONS, RECORD
+from grove_dp.native.plane import ENDPOINTS, REASONS, RECORD, Rates
 from grove_dp.routing.models import base_of
 from grove_dp.routing.workers import Worker
 
-__all__ = ["Query", "SignalsFeed", "Startups", "query"]
+__all__ = ["Query", "SignalsFeed", "Startups", "query", "step_times"]
 
 DRAIN_S: Final = 0.05
 STARTUPS: Final = 64
@@ -236,11 +236,16 @@ class SignalsFeed:
                     models=sorted(models),
                     prefill=_unscaled(rates.prefill, PREFILL_SCALE),
                     prefill_n=rates.prefill_n,
-                    step=_unscaled(rates.step, STEP_SCALE),
+                    step=step_times(rates),
                     step_n=rates.step_n,
                 )
             )
         return curves
+
+
+def step_times(rates: Rates) -> list[float]:
+    """Seconds of a step: at all, per request, per token of context."""
+    return _unscaled(rates.step, STEP_SCALE)
 
 
 def _unscaled(theta: Iterable[float], scale: Iterable[float]) -> list[float]:

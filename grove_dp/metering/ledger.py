@@ -4,8 +4,8 @@
       └─ row(model, slo_class) ── number ── Plane.account(number, series) ── a cell for each thread
 
 A row is made when a table first names its model (a class when the settings name it) and stays: counters must
-not begin anew when a model comes back. There are 1,024 rows; what comes later is not counted here, and
-`refused` says how often. A row takes about 220 KiB: four windows of 64 KiB at most 900 s long.
+not begin anew when a model comes back. There are 1,024 rows; what comes later is not counted here, which
+`grove_dp_uncounted_models` tells. A row takes about 220 KiB: four windows of 64 KiB at most 900 s long.
 
 Stages of a request, in seconds summed up (their shares are ratios of rates):
 
@@ -48,7 +48,10 @@ class Ledger:
     def __init__(self, meter: Meter, open_account: Open) -> None:
         """*open_account* is Plane.account."""
         self.meter = meter
-        self.refused = 0
+        self._refused: set[tuple[str, str]] = set()
+        self._uncounted = meter.gauge(
+            "grove_dp_uncounted_models", "Models and classes for whose series there was no room"
+        ).series()
         self._open = open_account
         self._rows: dict[tuple[str, str], Row] = {}
         self._counts = _Counts(meter)
@@ -86,7 +89,9 @@ class Ledger:
             )
             self._open(row.number, {**row.counts, **row.times, **row.levels})
             known = self._rows[labels] = row
-        self.refused += known is None
+        if known is None and len(self._refused) < ACCOUNTS:
+            self._refused.add((model, slo_class))
+            self._uncounted.set(len(self._refused))
         return known
 
 
@@ -99,7 +104,13 @@ class _Counts:
 
         self._arrived = family("arrivals", "Requests that came for a model", "", window=True)
         self._ended = family("endings", "Requests that ended, however", "")
-        self._tokens = family("tokens", "Tokens as the workers counted them", "", "kind", window=True)
+        self._tokens = family(
+            "tokens",
+            "Tokens as the workers counted them; output of a stream that runs: one for each event with some",
+            "",
+            "kind",
+            window=True,
+        )
         self._work = family(
             "prefill_work_seconds",
             "Uncached prompts placed, in seconds that their worker was expected to take",
@@ -139,7 +150,7 @@ def _times(meter: Meter) -> Mapping[str, Family[Histogram]]:
 
     return {
         "ttft": family("time_to_first_token", "Arrival of a request to its first event", 2**-10, 64, 2),
-        "gap": family("token_gap", "Time between two events of a stream", 2**-13, 8, 2),
+        "gap": family("token_gap", "Time between two events of a stream with output", 2**-13, 8, 2),
         "wait": family("queue_wait", "Time from a request's arrival until a worker got it", 2**-16, 256, 1),
         "duration": family(
             "request_duration", "Arrival of a request to its end", 2**-10, 1024, 1, window=False

@@ -45,6 +45,7 @@ class WorkerReading(NamedTuple):
     decoding: float = 0.0
     kv_tokens: float = 0.0
     kv_capacity: float = 0.0  # 0: it does not say
+    virtual_load: float | None = None  # None: nobody knows yet
 
 
 class Reading(NamedTuple):
@@ -198,6 +199,11 @@ def _workers(workers: Iterable[WorkerReading]) -> Iterator[Metric]:
     circuit = GaugeMetricFamily(
         "grove_dp_worker_circuit", "1 for the state in which the circuit is", labels=("worker", "circuit")
     )
+    load = GaugeMetricFamily(
+        "grove_dp_worker_decode_virtual_load",
+        "Workers that its decoding would need to keep the promise between tokens; no sample: not known",
+        labels=("worker",),
+    )
     tables: list[tuple[str, Metric]] = [
         *((key, GaugeMetricFamily(*told, labels=("worker",))) for key, told in WORKER_GAUGES.items()),
         *((key, CounterMetricFamily(*told, labels=("worker",))) for key, told in WORKER_COUNTERS.items()),
@@ -205,11 +211,14 @@ def _workers(workers: Iterable[WorkerReading]) -> Iterator[Metric]:
     for worker in workers:
         label = (worker.id,)
         up.add_metric(label, worker.state == "ready" and worker.circuit != "open")
+        if worker.virtual_load is not None:
+            load.add_metric(label, worker.virtual_load)
         for name in CIRCUITS:
             circuit.add_metric((worker.id, name), worker.circuit == name)
         for key, family in tables:
             family.add_metric(label, getattr(worker, key))  # type: ignore[attr-defined]
     yield up
     yield circuit
+    yield load
     for _, family in tables:
         yield family

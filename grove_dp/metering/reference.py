@@ -30,12 +30,24 @@ protobuf.
 ## Requests by model and class
 """
 
+_ABSENT = """
+## What is not measured
+
+- The stage `transfer` of a request's time: prefill and decode run in one worker, so nothing is handed over.
+- When the first token of an answer came that is no stream: it is in no time to first token, and its stages
+  `prefill` and `decode` are one, told as `prefill`.
+- Cached tokens, where a worker does not report them (vLLM: `--enable-prompt-tokens-details`): `kind="cached"`
+  and `"uncached"` stay behind `"prompt"`, and `grove_dp_not_auditable_total` counts such requests.
+- `grove_dp_worker_decode_virtual_load`, until 16 steps were seen or the worker tells of its cache.
+- Promises (`grove_dp_slo_*`) of answers that are no streams. Their share over any window is a ratio of rates.
+"""
+
 
 def page() -> str:
     """The whole page."""
     meter = Meter()
     Ledger(meter, lambda _number, _series: None)
-    return f"{_HEAD}\n{meter.reference()}\n## Everything else\n\n{_table(_others())}"
+    return f"{_HEAD}\n{meter.reference()}\n## Everything else\n\n{_table(_others())}{_ABSENT}"
 
 
 def _others() -> Iterator[Metric]:

@@ -31,6 +31,11 @@ _INDEX: Final[Mapping[str, tuple[str, str]]] = {
     "ring_used": ("grove_dp_index_ring_bytes", "Bytes that wait for the index thread"),
 }
 _INDEX_COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
+    "stored": ("grove_dp_index_stored_blocks", "Blocks that workers said they have"),
+    "removed": ("grove_dp_index_removed_blocks", "Blocks that workers said they have no more"),
+    "predictions": ("grove_dp_index_predictions", "Placed prompts whose blocks are expected"),
+    "misfits": ("grove_dp_index_misfits", "Chains of blocks that contradict what is known"),
+    "stale": ("grove_dp_index_stale_messages", "Messages of workers that had gone"),
     "evicted": ("grove_dp_index_evicted_blocks", "Blocks forgotten at the cap"),
     "expired": ("grove_dp_index_expired_predictions", "Predictions that ran out"),
     "orphans": ("grove_dp_index_orphans", "Stores under a block that is not known"),

@@ -2,6 +2,7 @@
 
 from grove_dp.metering.ledger import Ledger
 from grove_dp.metering.meter import Meter
+from grove_dp.native.meter import TEXT
 from grove_dp.native.plane import ACCOUNT_KEYS, ACCOUNTS, Plane
 
 
@@ -28,9 +29,12 @@ def test_a_plane_takes_each_account_once():
 
 
 def test_beyond_the_last_row_nothing_is_counted_and_nothing_breaks():
-    ledger = Ledger(Meter(), lambda _number, _series: None)
+    meter = Meter()
+    ledger = Ledger(meter, lambda _number, _series: None)
     ledger._rows.update({("m", str(n)): None for n in range(ACCOUNTS - 1)})
     assert ledger.numbers("llama", []) == (ACCOUNTS - 1,)
     assert ledger.numbers("qwen", []) == ()
     assert ledger.numbers("llama", ["batch"]) == ()
-    assert ledger.refused == 2
+    for _ in range(3):  # each table asks again
+        ledger.numbers("qwen", [])
+    assert b"grove_dp_uncounted_models 2\n" in meter.render(TEXT)

@@ -17,20 +17,17 @@ an error for who asks, never a zero.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
 
 from grove_dp.metering.buckets import quantile
+from grove_dp.metering.decode import LEARNT, Decoding, virtual_load
 from grove_dp.metering.external.board import EVERYWHERE, Picture, Sample
 from grove_dp.metering.external.targets import TargetKey
 from grove_dp.metering.merging import Merged, ModelNow, WorkerNow
 from grove_dp.metering.signals import CurveSignal
 
 __all__ = ["picture"]
-
-LEARNT: Final = 16  # observations before a curve is believed
 
 Known = Callable[[Iterable[TargetKey]], Iterable[TargetKey]]
 
@@ -79,7 +76,7 @@ def _measures(
 ) -> Iterator[tuple[str, float]]:
     yield "prefill_work_seconds_per_second", sum(worker.work_s_per_s for worker in workers)
     yield "output_tokens_per_second", sum(worker.output_tokens_per_s for worker in workers)
-    load = _virtual_load(workers, _curve(merged.curves, key.model), merged.itl_s)
+    load = virtual_load(_decoding(workers), _step(merged.curves, key.model), merged.itl_s)
     if load is not None:
         yield "decode_virtual_load", load
     if key.role == "decode":  # it gets what prefill workers are done with: nothing waits for it
@@ -101,21 +98,16 @@ def _share(key: TargetKey, targets: Mapping[TargetKey, Sequence[WorkerNow]]) -> 
     return ready(key) / everyone if everyone else 1 / len(rivals)
 
 
-def _curve(curves: Iterable[CurveSignal], model: str) -> CurveSignal | None:
-    return next((curve for curve in curves if model in curve.models and curve.step_n >= LEARNT), None)
+def _step(curves: Iterable[CurveSignal], model: str) -> Sequence[float] | None:
+    """What a step of the model's workers takes, once that is learnt."""
+    return next((curve.step for curve in curves if model in curve.models and curve.step_n >= LEARNT), None)
 
 
-def _virtual_load(workers: Sequence[WorkerNow], curve: CurveSignal | None, itl_s: float) -> float | None:
-    """Workers needed; None when nothing tells."""
-    decoding = sum(worker.decode for worker in workers)
-    known = [worker.told for worker in workers if worker.told.kv_capacity > 0]
-    by_cache = sum(told.kv_tokens / told.kv_capacity for told in known)
-    by_step = None
-    if curve is not None and decoding > 0:
-        context = sum(told.kv_tokens for told in known) / max(1.0, sum(worker.inflight for worker in workers))
-        start, per_request, per_token = curve.step
-        slope = per_request + per_token * context
-        by_step = decoding * slope / (itl_s - start) if itl_s > start else math.inf
-    if by_step is not None and math.isfinite(by_step):
-        return max(by_step, by_cache)
-    return by_cache if known or not decoding else None
+def _decoding(workers: Sequence[WorkerNow]) -> Decoding:
+    told = [worker.told for worker in workers if worker.told.kv_capacity > 0]
+    return Decoding(
+        requests=sum(worker.decode for worker in workers),
+        inflight=sum(worker.inflight for worker in workers),
+        pinned_tokens=sum(each.kv_tokens for each in told),
+        cache_share=sum(each.kv_tokens / each.kv_capacity for each in told) if told else None,
+    )
