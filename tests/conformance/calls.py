@@ -38,7 +38,7 @@ class Told:
     def causes(self):
         """(type, field) of every fault."""
         causes = self.document.get("details", {}).get("causes", [])
-        return sorted((cause["reason"], cause["field"]) for cause in causes)
+        return sorted({(cause["reason"], cause["field"]) for cause in causes})
 
     @property
     def messages(self):
@@ -174,8 +174,10 @@ def _ordered(value):
             del value[name]
     causes = value.get("details", {}).get("causes") if isinstance(value.get("details"), dict) else None
     if causes and len(causes) > 1:
-        causes.sort(key=lambda cause: (cause["field"], cause["message"]))
-        value["message"] = "(several)"
+        told = {(cause.get("field", ""), cause["message"]): cause for cause in causes}
+        value["details"]["causes"] = [told[key] for key in sorted(told)]  # some it finds twice
+        if len(told) > 1:
+            value["message"] = "(several)"
     if isinstance(value.get("conditions"), list):
         value["conditions"].sort(key=lambda condition: condition["type"])
     return value

@@ -1,5 +1,6 @@
 """The three servers that cases are put to: the fake in this process, the fake over HTTP, the real one."""
 
+import asyncio
 import itertools
 from contextlib import asynccontextmanager
 from random import Random
@@ -37,6 +38,7 @@ async def of_kubeconfig(kubeconfig):
             yield calls
     finally:
         await transport.close()
+        await asyncio.sleep(0.01)  # a connection under TLS is closed some turns of the loop later
 
 
 @asynccontextmanager

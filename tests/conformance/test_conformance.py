@@ -12,7 +12,8 @@ import pytest
 from tests.conformance import cases
 
 SUBJECTS = [
-    importlib.import_module(f"{cases.__name__}.{module.name}") for module in pkgutil.iter_modules(cases.__path__)
+    importlib.import_module(f"{cases.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(cases.__path__)
 ]
 CASES = [
     pytest.param(case, id=f"{subject.__name__.rpartition('.')[2]}-{name}")
@@ -43,7 +44,9 @@ def differences(told, wanted, path=""):
     """Where the fake's transcript is not the real one's."""
     if isinstance(told, dict) and isinstance(wanted, dict):
         for name in sorted({*told, *wanted}):
-            yield from differences(told.get(name, "(nothing)"), wanted.get(name, "(nothing)"), f"{path}.{name}")
+            yield from differences(
+                told.get(name, "(nothing)"), wanted.get(name, "(nothing)"), f"{path}.{name}"
+            )
     elif isinstance(told, list | tuple) and isinstance(wanted, list | tuple) and len(told) == len(wanted):
         for index, (ours, theirs) in enumerate(zip(told, wanted, strict=True)):
             yield from differences(ours, theirs, f"{path}[{index}]")

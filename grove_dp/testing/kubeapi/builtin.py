@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -59,12 +60,18 @@ class NamespaceRules(Filled):
     def updated(self, new: Document, old: Document) -> Document:
         return {**new, "spec": old["spec"]}
 
+    def ending(self, document: Document, now: str) -> Document | None:
+        if "deletionTimestamp" in document["metadata"]:
+            return document
+        metadata = {**document["metadata"], "deletionTimestamp": now}
+        return {**document, "metadata": metadata, "status": {**document["status"], "phase": "Terminating"}}
+
 
 class NodeRules(Filled):
     """Unlike others they keep the status that they are made with: the kubelet makes its own node."""
 
     def created(self, document: Document) -> Document:
-        return {"spec": {}, **document, "status": document.get("status") or {}}
+        return {"spec": {}, **document, "status": filled(document.get("status") or {}, _NODE_STATUS)}
 
     def updated(self, new: Document, old: Document) -> Document:
         return {**new, "spec": new.get("spec") or {}}
@@ -109,13 +116,13 @@ class ServiceRules(Filled):
 
 
 class DataRules(Filled):
-    """ConfigMaps and Secrets can be made immutable."""
+    """ConfigMaps and Secrets can be made immutable; text of Secrets is kept encoded."""
 
     def created(self, document: Document) -> Document:
-        return _without_empty(super().created(document), *DATA)
+        return _without_empty(_encoded(super().created(document)), *DATA)
 
     def updated(self, new: Document, old: Document) -> Document:
-        return _without_empty(super().updated(new, old), *DATA)
+        return _without_empty(_encoded(super().updated(new, old)), *DATA)
 
     def update_faults(self, new: Document, old: Document) -> Iterator[Cause]:
         if not old.get("immutable"):
@@ -125,6 +132,15 @@ class DataRules(Filled):
         for name in DATA:
             if (new.get(name) or {}) != (old.get(name) or {}):
                 yield forbidden_value(name, "field is immutable when `immutable` is set")
+
+
+def _encoded(document: Document) -> Document:
+    if "stringData" not in document:
+        return document
+    text: Mapping[str, str] = document["stringData"]
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in text.items()}
+    rest = {name: value for name, value in document.items() if name != "stringData"}
+    return {**rest, "data": {**(document.get("data") or {}), **data}}
 
 
 def _without_empty(document: Document, *names: str) -> Document:
@@ -169,6 +185,15 @@ class CrdRules(Filled):
         }
 
 
+_NODE_STATUS = {
+    "conditions": [{"lastHeartbeatTime": None, "lastTransitionTime": None}],
+    "daemonEndpoints": lambda _: {"kubeletEndpoint": {"Port": 0}},
+    "nodeInfo": lambda _: dict.fromkeys(_NODE_INFO, ""),
+}
+_NODE_INFO = (
+    "machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion kubeProxyVersion "
+    "operatingSystem architecture"
+).split()
 _SERVICE = {
     "spec": {
         "type": "ClusterIP",
@@ -208,6 +233,14 @@ _EVENT_RENAMES = {
     "firstTimestamp": "deprecatedFirstTimestamp",
     "lastTimestamp": "deprecatedLastTimestamp",
     "count": "deprecatedCount",
+}
+_EVENT_TEMPLATE = {
+    "eventTime": None,
+    "reportingComponent": "",
+    "reportingInstance": "",
+    "source": {},
+    "firstTimestamp": None,
+    "lastTimestamp": None,
 }
 _EVENT_FIELDS = (
     "reason type involvedObject.kind involvedObject.name involvedObject.namespace involvedObject.uid "
@@ -278,14 +311,22 @@ def builtin() -> list[Kind]:
         Kind("", "v1", "configmaps", "ConfigMap", short=("cm",), rules=DataRules()),
         Kind("", "v1", "secrets", "Secret", rules=DataRules({"type": "Opaque"}), fields=("type",)),
         Kind("", "v1", "serviceaccounts", "ServiceAccount", short=("sa",), rules=Filled(returned=True)),
-        Kind("", "v1", "events", "Event", short=("ev",), rules=Filled(), fields=tuple(_EVENT_FIELDS)),
+        Kind(
+            "",
+            "v1",
+            "events",
+            "Event",
+            short=("ev",),
+            rules=Filled(_EVENT_TEMPLATE),
+            fields=tuple(_EVENT_FIELDS),
+        ),
         Kind(
             "events.k8s.io",
             "v1",
             "events",
             "Event",
             short=("ev",),
-            rules=Filled(),
+            rules=Filled(_EVENT_TEMPLATE),
             fields=tuple(_EVENT_FIELDS),
             resource=_EVENT,
             renames=_EVENT_RENAMES,

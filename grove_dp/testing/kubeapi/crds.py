@@ -27,7 +27,7 @@ class CustomRules(Rules):
         for path in (self._scale.spec, self._scale.status):
             found = at(document, path)
             if isinstance(found, int) and found < 0:
-                yield invalid_value(path.lstrip("."), found, "should be a non-negative integer")
+                yield invalid_value(path, found, "should be a non-negative integer")
 
     def update_faults(self, new: Document, old: Document) -> Iterator[Cause]:
         yield from self.create_faults(new)

@@ -82,6 +82,10 @@ class Rules:
         """Seconds until a deleted object should be gone by itself; None: the kind knows no such thing."""
         return None
 
+    def ending(self, document: Document, now: str) -> Document | None:
+        """A deleted object that others must empty first; None: it ends as any other."""
+        return None
+
 
 class Kind:
     """One kind in one version of its group."""

@@ -70,8 +70,10 @@ def is_subdomain(name: str) -> Iterator[str]:
 
 def is_label(name: str) -> Iterator[str]:
     """Names of namespaces."""
-    yield from _too_long(name, 63)
-    if not _is_label(name):
+    yield from _too_long(name, 63, "characters")
+    if "." in name:
+        yield "must not contain dots"
+    elif not _is_label(name):
         yield (
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
             f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
@@ -80,8 +82,10 @@ def is_label(name: str) -> Iterator[str]:
 
 def is_service(name: str) -> Iterator[str]:
     """Names of Services: they become names of hosts."""
-    yield from _too_long(name, 63)
-    if not _is_service(name):
+    yield from _too_long(name, 63, "characters")
+    if "." in name:
+        yield "must not contain dots"
+    elif not _is_service(name):
         yield (
             "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
             "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "

@@ -25,6 +25,7 @@ _FIXED = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 ENDED: Final = ("Succeeded", "Failed")
+OBJECTS: Final = ("affinity", "securityContext")
 REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -120,19 +121,14 @@ class PodRules(Rules):
         if spec.get("schedulingGates"):
             blocked = "Scheduling is blocked due to non-empty scheduling gates"
             gated = {"status": "False", "reason": "SchedulingGated", "message": blocked}
-            status = with_condition(
-                status, {"type": "PodScheduled", **gated, "lastProbeTime": None, "lastTransitionTime": None}
-            )
-        return {**pod, "spec": {**spec, "tolerations": [*tolerations, *added]}, "status": status}
+            times = {"lastProbeTime": None, "lastTransitionTime": document["metadata"]["creationTimestamp"]}
+            status = with_condition(status, {"type": "PodScheduled", **gated, **times})
+        spec = _without_empty({**spec, "tolerations": [*tolerations, *added]})
+        return {**pod, "spec": spec, "status": status}
 
     def updated(self, new: Document, old: Document) -> Document:
         pod: Document = filled(new, _POD)
-        if "schedulingGates" in pod["spec"] and not pod["spec"]["schedulingGates"]:
-            pod = {
-                **pod,
-                "spec": {name: value for name, value in pod["spec"].items() if name != "schedulingGates"},
-            }
-        return pod
+        return {**pod, "spec": _without_empty(pod["spec"])}
 
     def create_faults(self, document: Document) -> Iterator[Cause]:
         spec: Document = document.get("spec") or {}
@@ -164,6 +160,11 @@ class PodRules(Rules):
             return 0
         period = spec.get("terminationGracePeriodSeconds", 0) if asked_s is None else asked_s
         return period if period >= 0 else 1
+
+
+def _without_empty(spec: Document) -> Document:
+    """Empty lists and maps are not kept; empty objects are."""
+    return {name: of for name, of in spec.items() if of not in ([], {}) or name in OBJECTS}
 
 
 def with_condition(status: Document, condition: Document) -> Document:

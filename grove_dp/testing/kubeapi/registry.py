@@ -82,7 +82,7 @@ class Registry:
 
     def create(self, kind: Kind, namespace: str, document: Document, strict: bool = False) -> Stored:
         """POST to a collection."""
-        new = kind.kept(document)
+        new = kind.kept(document if kind.custom else without_nulls(document))
         metadata = dict(new.get("metadata") or {})
         self._check_namespace_of(kind, metadata, namespace)
         if kind.namespaced:
@@ -132,7 +132,7 @@ class Registry:
         faults += kind.rules.create_faults(new)
         self._refuse(kind, new, faults)
 
-    def _completed(self, kind: Kind, document: Document, strict: bool) -> Document:
+    def _completed(self, kind: Kind, document: Document, strict: bool, patched: bool = False) -> Document:
         """Without fields that nobody knows, and with the defaults of the schema."""
         unknown = [f"metadata.{name}" for name in unknown_metadata(document["metadata"])]
         if unknown:
@@ -144,7 +144,7 @@ class Registry:
             document = {"metadata": metadata, **kind.schema.complete(rest, "", unknown)}
         if unknown and strict:
             told = ", ".join(f'unknown field "{path}"' for path in sorted(unknown))
-            raise answers.bad_request(f"strict decoding error: {told}")
+            raise _undecodable(kind, document, f"strict decoding error: {told}", patched)
         return document
 
     def _refuse(self, kind: Kind, document: Document, faults: list[Cause]) -> None:
@@ -169,6 +169,8 @@ class Registry:
         """What *change* makes of the object; *sub* is "status" or "". *put*: it is a whole document."""
         old = self.get(kind, key)
         new = change(kind.document(old))
+        if put and not kind.custom:
+            new = without_nulls(new)
         metadata = dict(new.get("metadata") or {})
         self._check_same(kind, old, new, metadata, put)
         self._check_version(kind, old, metadata, put)
@@ -179,7 +181,7 @@ class Registry:
             metadata.setdefault("namespace", key[0])
         new = {**kind.kept(new), "metadata": metadata}
         new = self._merged(kind, new, old.document, sub)
-        new = self._completed(kind, new, strict)
+        new = self._completed(kind, new, strict, not put)
         new = self._by_rules(kind, new, old.document, sub)
         return self._store_changed(kind, old, new)
 
@@ -244,7 +246,7 @@ class Registry:
         metadata = new["metadata"]
         if "deletionTimestamp" in metadata and _is_ripe(metadata):
             self._store.remove(kind.resource, old)
-            return Stored(new, old.version)
+            return Stored(_tidy(new), old.version)
         metadata = {**metadata, "resourceVersion": old.metadata["resourceVersion"]}
         if _tidy({**new, "metadata": metadata}) == old.document:
             return old
@@ -256,6 +258,8 @@ class Registry:
         """The object as it then is, or last was, and whether it is gone."""
         old = self.get(kind, key)
         self.check_preconditions(kind, old, options.preconditions)
+        if (ending := kind.rules.ending(old.document, self.timestamp())) is not None:
+            return (old, False) if ending == old.document else (self.overwrite(kind, old, ending), False)
         metadata = dict(old.metadata)
         graceful, pending = self._grace(kind, old, metadata, options)
         if pending:
@@ -331,6 +335,21 @@ class Registry:
         metadata["deletionGracePeriodSeconds"] = 0
 
 
+def _undecodable(kind: Kind, document: Document, why: str, patched: bool) -> answers.Refusal:
+    if not patched:
+        what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+        return answers.bad_request(f"{what}: {why}")
+    whole = {"apiVersion": kind.api_version, "kind": kind.kind, **document}
+    return answers.invalid("", "", "", [answers.invalid_value("patch", answers.shown(whole), why)])
+
+
+def without_nulls(value: Any) -> Any:
+    """To a kind whose fields have types, null is as good as nothing."""
+    if isinstance(value, dict):
+        return {name: without_nulls(of) for name, of in value.items() if of is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _is_ripe(metadata: Document) -> bool:
     """Nothing keeps it any more."""
     return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
@@ -361,7 +380,7 @@ def _content_of_metadata(document: Document) -> Document:
 
 def _tidy(document: Document) -> Document:
     """Empty metadata maps and lists are as good as absent, and are not shown."""
-    metadata: dict[str, Any] = document["metadata"]
+    metadata: Document = document["metadata"]
     empty = [
         name
         for name in ("labels", "annotations", "finalizers", "ownerReferences")

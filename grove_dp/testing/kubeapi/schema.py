@@ -112,6 +112,9 @@ class Schema:
         if self.types and (found := _json_type(value)) not in self.types:
             wanted = ",".join(sorted(self.types - {"number"} if "integer" in self.types else self.types))
             yield _wrong_type(path, found, wanted)
+            if found == "number" and wanted == "integer":
+                words = f"Checked value must be of type integer (default format) in {path}"
+                yield invalid_value("<nil>", "", words)
             return
         for check in self.checks:
             yield from check(value, path)

@@ -230,10 +230,25 @@ def _object(call: Call, body: bytes) -> Document:
         raise answers.bad_request(
             f"the object provided is unrecognized (must be of type {call.kind.kind}): {error}"
         ) from None
-    if call.sub != "scale" and document.get("kind", call.kind.kind) != call.kind.kind:
-        words = f"{document['kind']} in version does not match the expected kind {call.kind.kind}"
+    if call.sub == "scale":
+        return document
+    said, known = document.get("apiVersion", call.kind.api_version), call.kind.api_version
+    if said != known:
+        words = f"the API version in the data ({said}) does not match the expected API version ({known})"
         raise answers.bad_request(words)
+    if (kind := document.get("kind", call.kind.kind)) != call.kind.kind:
+        raise _wrong_kind(call, document, kind)
     return document
+
+
+def _wrong_kind(call: Call, document: Document, said: str) -> Refusal:
+    wanted = call.kind.kind
+    if not call.kind.custom:
+        words = f'{said} in version "{call.kind.version}" cannot be handled as a {wanted}: unknown conversion'
+        return answers.bad_request(words)
+    name = (document.get("metadata") or {}).get("name", "")
+    cause = answers.invalid_value("kind", said, f"must be {wanted}")
+    return answers.invalid(call.kind.group, said, name, [cause])
 
 
 def _options(call: Call, body: bytes) -> DeleteOptions:

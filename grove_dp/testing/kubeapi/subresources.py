@@ -49,7 +49,7 @@ def scaled(
     replicas = (new.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int):
         raise answers.bad_request(f"Scale in version v1 cannot be handled: spec.replicas is {replicas!r}")
-    if replicas < 0:
+    if replicas < 0 and not kind.custom:
         cause = answers.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise answers.invalid("autoscaling", "Scale", key[1], [cause])
     version = (new.get("metadata") or {}).get("resourceVersion")

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from grove_dp.clock import Clock
-from grove_dp.testing.kubeapi.answers import Refusal, bad_request
+from grove_dp.testing.kubeapi.answers import Refusal
 from grove_dp.testing.kubeapi.lists import selector_of
 from grove_dp.testing.kubeapi.paths import Call
 from grove_dp.testing.kubeapi.selectors import Selector
@@ -94,6 +94,8 @@ def watch(store: Store, call: Call) -> WatchReply:
         for change in _before(store, table, call):
             watcher.offer(change)
     except Refusal as refusal:
+        if refusal.code != 410:
+            raise
         reply.refusal = refusal
         watcher.add(event_line("ERROR", msgspec.json.encode(refusal.document())))
         watcher.end()
@@ -118,7 +120,10 @@ def _before(store: Store, table: Table, call: Call) -> list[Change]:
     if text in ("", "0"):
         return [Change(None, stored, stored.version) for stored in table.list(call.namespace)]
     if not text.isdecimal():
-        raise bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        words = (
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+        raise Refusal(500, "", words)
     return list(table.since(int(text)))
 
 

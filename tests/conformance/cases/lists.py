@@ -40,7 +40,9 @@ async def fields_select(calls):
     await _labelled(calls)
     assert await calls.names(calls.maps(), fieldSelector="metadata.name=b") == ["b"]
     assert await calls.names(calls.maps(), fieldSelector="metadata.name!=b") == ["a", "c", "d"]
-    everywhere = await calls.names("/api/v1/configmaps", fieldSelector=f"metadata.namespace={calls.namespace},metadata.name=a")
+    everywhere = await calls.names(
+        "/api/v1/configmaps", fieldSelector=f"metadata.namespace={calls.namespace},metadata.name=a"
+    )
     assert everywhere == ["a"]
 
 
@@ -66,9 +68,13 @@ async def a_list_comes_in_pages(calls):
     first = await calls.read(calls.maps(), limit=2)
     assert [item["metadata"]["name"] for item in first["items"]] == ["a", "b"]
     assert first["metadata"]["remainingItemCount"] == 3
-    rest = (await calls.call("GET", calls.maps(), limit=2, **{"continue": first["metadata"]["continue"]})).document
+    rest = (
+        await calls.call("GET", calls.maps(), limit=2, **{"continue": first["metadata"]["continue"]})
+    ).document
     assert [item["metadata"]["name"] for item in rest["items"]] == ["c", "d"]
-    last = (await calls.call("GET", calls.maps(), limit=2, **{"continue": rest["metadata"]["continue"]})).document
+    last = (
+        await calls.call("GET", calls.maps(), limit=2, **{"continue": rest["metadata"]["continue"]})
+    ).document
     assert [item["metadata"]["name"] for item in last["items"]] == ["e"]
     assert "continue" not in last["metadata"]
 
@@ -80,8 +86,13 @@ async def all_pages_show_the_same_world(calls):
     await calls.delete(calls.maps("c"))
     await calls.merge(calls.maps("d"), {"data": {"k": "2"}})
     await calls.made(calls.maps(), config("e"))
-    rest = (await calls.call("GET", calls.maps(), limit=9, **{"continue": first["metadata"]["continue"]})).document
-    assert [(item["metadata"]["name"], item["data"]["k"]) for item in rest["items"]] == [("c", "1"), ("d", "1")]
+    rest = (
+        await calls.call("GET", calls.maps(), limit=9, **{"continue": first["metadata"]["continue"]})
+    ).document
+    assert [(item["metadata"]["name"], item["data"]["k"]) for item in rest["items"]] == [
+        ("c", "1"),
+        ("d", "1"),
+    ]
     assert rest["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
 
@@ -91,7 +102,9 @@ async def a_page_of_selected_objects_is_full(calls):
     assert [item["metadata"]["name"] for item in first["items"]] == ["a", "b"]
     assert "remainingItemCount" not in first["metadata"]
     rest = (
-        await calls.call("GET", calls.maps(), limit=2, labelSelector="app", **{"continue": first["metadata"]["continue"]})
+        await calls.call(
+            "GET", calls.maps(), limit=2, labelSelector="app", **{"continue": first["metadata"]["continue"]}
+        )
     ).document
     assert [item["metadata"]["name"] for item in rest["items"]] == ["c"]
 

@@ -62,7 +62,14 @@ async def names_have_rules(calls):
 
 
 async def labels_have_rules(calls):
-    for labels in ({"a b": "c"}, {"a": "b c"}, {"a": "x" * 64}, {"/a": "b"}, {"Up_er/a": "b"}, {"x" * 64: "b"}):
+    for labels in (
+        {"a b": "c"},
+        {"a": "b c"},
+        {"a": "x" * 64},
+        {"/a": "b"},
+        {"Up_er/a": "b"},
+        {"x" * 64: "b"},
+    ):
         told = await calls.post(calls.maps(), {"metadata": {"name": "a", "labels": labels}})
         assert told.why == (422, "Invalid"), labels
         assert {field for _, field in told.causes} == {"metadata.labels"}

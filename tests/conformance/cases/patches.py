@@ -79,8 +79,12 @@ async def a_test_that_fails_changes_nothing(calls):
 async def what_is_not_there_cannot_be_removed(calls):
     await calls.made(calls.maps(), config("a", k="v"))
     assert (await calls.operate(calls.maps("a"), {"op": "remove", "path": "/data/none"})).status == 422
-    assert (await calls.operate(calls.maps("a"), {"op": "replace", "path": "/none/x", "value": "x"})).status == 422
-    assert (await calls.operate(calls.maps("a"), {"op": "add", "path": "/none/x", "value": "x"})).status == 422
+    assert (
+        await calls.operate(calls.maps("a"), {"op": "replace", "path": "/none/x", "value": "x"})
+    ).status == 422
+    assert (
+        await calls.operate(calls.maps("a"), {"op": "add", "path": "/none/x", "value": "x"})
+    ).status == 422
 
 
 async def an_unknown_kind_of_patch_is_refused(calls):
@@ -91,6 +95,8 @@ async def an_unknown_kind_of_patch_is_refused(calls):
 
 async def a_patch_must_be_one(calls):
     await calls.made(calls.maps(), config("a"))
-    assert (await calls.call("PATCH", calls.maps("a"), {"op": "x"}, "application/json-patch+json", keep=False)).status == 400
+    assert (
+        await calls.call("PATCH", calls.maps("a"), {"op": "x"}, "application/json-patch+json", keep=False)
+    ).status == 400
     told = await calls.call("PATCH", calls.maps("a"), [1], "application/merge-patch+json", keep=False)
     assert told.status == 400
