@@ -9,6 +9,7 @@ kubeconfig that was renewed on disk needs no restart. Connections ask for a sign
 so one whose other end went away in silence is noticed in half a minute.
 """
 
+import asyncio
 import os
 import socket
 import time
@@ -115,6 +116,8 @@ class Cluster:
         await self._session.close()
         if self._retired is not None:
             await self._retired.close()
+        for _ in range(2):
+            await asyncio.sleep(0)  # sockets are closed in the turn after; a loop may end with this call
 
     async def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
@@ -144,7 +147,10 @@ class Cluster:
             async with self._session.get(self.host + target, headers=signed, **self._options) as answer:
                 if answer.status == 401:
                     await self._reload()  # the next try has the new one
-                yield _Stream(answer)
+                try:
+                    yield _Stream(answer)
+                finally:
+                    _cut(answer)
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error) or type(error).__name__) from error
 
@@ -167,6 +173,13 @@ class Cluster:
             await self._retired.close()
         self._retired = old  # calls under way end on it
         return True
+
+
+def _cut(answer: aiohttp.ClientResponse) -> None:
+    """End a connection whose answer was not read to its end: TLS would say good-bye for half a minute."""
+    connection = answer.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 class _Stream:

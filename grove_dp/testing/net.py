@@ -81,9 +81,12 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.refuse()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a connection that was accepted just now begins, and is seen here
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def listen(self) -> None:
         """Accept connections; a second time on the same port."""
@@ -126,6 +129,8 @@ class FaultProxy:
             await self._run(link, reader)
         except OSError:
             link.cut(fault.reset)
+        except asyncio.CancelledError:  # only by our own end; asyncio's streams would log it as an error
+            link.cut(reset=False)
         finally:
             self._tasks.discard(task)
             link.ended.set()
