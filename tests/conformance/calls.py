@@ -1,8 +1,8 @@
 """Calls as they travel, and a transcript of what was answered.
 
-Cases speak HTTP, not our client's words: what is to be equal is what goes over the wire. The transcript keeps
-each answer without what must differ between two servers (versions, times, uids, the namespace's name), so that
-two of them can be held against each other field by field.
+Cases speak HTTP, not our client's words: what is to be equal is what goes over the wire. The transcript
+keeps each answer without what must differ between two servers (versions, times, uids, the namespace's name),
+so that two of them can be held against each other field by field.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The fake API server and the real one, asked the same.
 
-Each case asserts what clients stand on, on every server. Besides, its whole transcript must be the same on the
-fake and the real one: a field, a word or a code that differs fails it though no case names it.
+Each case asserts what clients stand on, on every server. Besides, its whole transcript must be the same on
+the fake and the real one: a field, a word or a code that differs fails it though no case names it.
 """
 
 import importlib
@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 
 import pytest
+
 from tests.conformance import cases
 
 SUBJECTS = [

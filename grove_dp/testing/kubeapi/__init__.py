@@ -4,11 +4,11 @@
     api = Access(InProcess(server))                 no sockets, virtual time if the clock is virtual
     async with serving(server, folder) as served:   or HTTP on loopback, with a kubeconfig
 
-In scope, and equal to the real one word by word (`tests/conformance` asks both the same): versions, conflicts,
-generated names, selectors, pages, watches with bookmarks and 410, merge and JSON patches, status, scale,
-binding and eviction, finalizers, graceful deletion, garbage collection, CRDs with defaults, pruning and
-validation, what may change of a gated pod. Not in scope: kubectl's tables, webhooks, CEL, server-side apply,
-unknown fields of built-in kinds. For those there is the real one (`controlplane`, four seconds).
+In scope, and equal to the real one word by word (`tests/conformance` asks both the same): versions,
+conflicts, generated names, selectors, pages, watches with bookmarks and 410, merge and JSON patches, status,
+scale, binding and eviction, finalizers, graceful deletion, garbage collection, CRDs with defaults, pruning
+and validation, what may change of a gated pod. Not in scope: kubectl's tables, webhooks, CEL, server-side
+apply, unknown fields of built-in kinds. For those there is the real one (`controlplane`, four seconds).
 
 `server`       a request in, an answer out; `faults` trouble on request
 `paths`        what a request is about; `kinds` what a kind is; `builtin`, `pods`, `crds` which there are
@@ -18,14 +18,15 @@ unknown fields of built-in kinds. For those there is the real one (`controlplane
 `answers`      refusals, word by word; `selectors`, `patches`, `discovery`
 `transport`    the face for the same process; `serve` the one over HTTP; `scheduler` binds pods
 
-Kept fast: documents are stored once as they travel, a list is put together from them, an event is encoded once
-for all watchers.
+Kept fast: documents are stored once as they travel, a list is put together from them, an event is encoded
+once for all watchers.
 """
 
 from grove_dp.testing.kubeapi.faults import Faults
+from grove_dp.testing.kubeapi.scheduler import Scheduler
 from grove_dp.testing.kubeapi.serve import Served, serving
 from grove_dp.testing.kubeapi.server import Reply, Server, Write
 from grove_dp.testing.kubeapi.transport import InProcess
 from grove_dp.testing.kubeapi.watches import WatchReply
 
-__all__ = ["Faults", "InProcess", "Reply", "Served", "Server", "WatchReply", "Write", "serving"]
+__all__ = ["Faults", "InProcess", "Reply", "Scheduler", "Served", "Server", "WatchReply", "Write", "serving"]

@@ -185,15 +185,16 @@ class CrdRules(Filled):
         }
 
 
+_NODE_INFO: Final = (
+    "machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion "
+    "kubeProxyVersion "
+    "operatingSystem architecture"
+).split()
 _NODE_STATUS = {
     "conditions": [{"lastHeartbeatTime": None, "lastTransitionTime": None}],
     "daemonEndpoints": lambda _: {"kubeletEndpoint": {"Port": 0}},
     "nodeInfo": lambda _: dict.fromkeys(_NODE_INFO, ""),
 }
-_NODE_INFO = (
-    "machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion kubeProxyVersion "
-    "operatingSystem architecture"
-).split()
 _SERVICE = {
     "spec": {
         "type": "ClusterIP",
@@ -234,7 +235,7 @@ _EVENT_RENAMES = {
     "lastTimestamp": "deprecatedLastTimestamp",
     "count": "deprecatedCount",
 }
-_EVENT_TEMPLATE = {
+_EVENT_TEMPLATE: Document = {
     "eventTime": None,
     "reportingComponent": "",
     "reportingInstance": "",

@@ -9,10 +9,10 @@
     faults.cut_watches()                        connections end
     faults.end_watches()                        they end with 410 in the stream
     faults.forget()                             versions and pages from before now are gone: 410
-    faults.gone_in_status = True                ... in the HTTP status, as some servers do, not in the stream
+    faults.gone_in_status = True                ... in the HTTP status, as some servers do
 
-A path is a pattern (`*` any characters), a method `*` is any. The first rule that fits is used, as often as it
-says.
+A path is a pattern (`*` any characters), a method `*` is any. The first rule that fits is used, as often as
+it says.
 """
 
 from __future__ import annotations

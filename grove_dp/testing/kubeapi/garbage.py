@@ -7,8 +7,8 @@ The rules are those of the real garbage collector:
     owner waits (foreground)  go; it goes after those that block it (blockOwnerDeletion)
     owner orphans             stay, without the reference
 
-The real one runs beside the API server and takes its time. Here it runs at the end of each call, so that a test
-sees one state and not a race; `paused` holds it back for tests of what happens in between.
+The real one runs beside the API server and takes its time. Here it runs at the end of each call, so that a
+test sees one state and not a race; `paused` holds it back for tests of what happens in between.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lists, whole or in pages.
 
-All pages of a list show the same version of the world: the first page leaves the list as it was then, and the
-`continue` token says which and how far. The last PAGED of them are kept; a token for an older one gets 410, as
-a real server answers when etcd has forgotten.
+All pages of a list show the same version of the world: the first page leaves the list as it was then, and
+the `continue` token says which and how far. The last PAGED of them are kept; a token for an older one gets
+410, as a real server answers when etcd has forgotten.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ __all__ = ["Lists", "list_body", "selector_of"]
 
 PAGED: Final = 64
 TOO_OLD: Final = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
-    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "The provided continue parameter is too old to display a consistent list result. You can start a new "
+    "list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+    "results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, "
+    "modified, or "
     "deleted between the time the first chunk was returned and now may show up in the list."
 )
 Past = tuple[tuple[str, str], str, int]  # resource, namespace, version

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from random import Random
 from typing import Any, Final
 
@@ -31,13 +32,15 @@ NameRule = Callable[[str], Iterable[str]]
 FINALIZER_FOREGROUND: Final = "foregroundDeletion"
 FINALIZER_ORPHAN: Final = "orphan"
 METADATA: Final = frozenset(
-    "annotations creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation labels "
+    "annotations creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName "
+    "generation labels "
     "managedFields name namespace ownerReferences resourceVersion selfLink uid".split()
 )
 OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 ANNOTATIONS_BYTES: Final = 256 * 1024
 NAME_CHARACTERS: Final = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
 GENERATED: Final = 5
+CACHED: Final = 10_000  # PERF: the same few keys and values come with every object
 LONGEST_BASE: Final = 63 - GENERATED
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -63,8 +66,10 @@ def is_subdomain(name: str) -> Iterator[str]:
     yield from _too_long(name, 253, "characters")
     if not _is_subdomain(name):
         yield (
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-            f"start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+            "'.', and must "
+            "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
+            f"is '{_SUBDOMAIN}')"
         )
 
 
@@ -75,8 +80,10 @@ def is_label(name: str) -> Iterator[str]:
         yield "must not contain dots"
     elif not _is_label(name):
         yield (
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
-            f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "
+            "must start and end "
+            "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+            f"'{_LABEL}')"
         )
 
 
@@ -87,8 +94,10 @@ def is_service(name: str) -> Iterator[str]:
         yield "must not contain dots"
     elif not _is_service(name):
         yield (
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
-            "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
+            "alphabetic character, "
+            "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
+            "validation is "
             f"'{_SERVICE}')"
         )
 
@@ -125,7 +134,10 @@ def update_faults(new: Document, old: Document) -> Iterator[Cause]:
     if "deletionTimestamp" in old:
         added = [name for name in new.get("finalizers") or [] if name not in (old.get("finalizers") or [])]
         if added:
-            words = f"no new finalizers can be added if the object is being deleted, found new finalizers {_go(added)}"
+            words = (
+                "no new finalizers can be added if the object is being deleted, found new finalizers "
+                f"{_go(added)}"
+            )
             yield forbidden_value("metadata.finalizers", words)
     yield from _own_faults(new)
 
@@ -148,21 +160,32 @@ def _own_faults(metadata: Document) -> Iterator[Cause]:
 def _label_faults(labels: Mapping[str, str]) -> Iterator[Cause]:
     for key, value in labels.items():
         yield from (invalid_value("metadata.labels", key, why) for why in _key_faults(key))
-        yield from (invalid_value("metadata.labels", value, why) for why in label_value_faults(value))
+        yield from (invalid_value("metadata.labels", value, why) for why in _value_faults(value))
 
 
-def label_value_faults(value: str) -> Iterator[str]:
-    """What a label may not be."""
+@lru_cache(CACHED)
+def _value_faults(value: str) -> tuple[str, ...]:
+    return tuple(_about_value(value))
+
+
+def _about_value(value: str) -> Iterator[str]:
     yield from _too_long(value, 63)
     if not _is_value(value):
         yield (
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-            "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation "
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            "and must start "
+            "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex "
+            "used for validation "
             "is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
         )
 
 
-def _key_faults(key: str) -> Iterator[str]:
+@lru_cache(CACHED)
+def _key_faults(key: str) -> tuple[str, ...]:
+    return tuple(_about_key(key))
+
+
+def _about_key(key: str) -> Iterator[str]:
     prefix, slash, name = key.rpartition("/")
     if slash and not prefix:
         yield "prefix part must be non-empty"
@@ -173,8 +196,10 @@ def _key_faults(key: str) -> Iterator[str]:
     yield from (f"name part {why}" for why in _too_long(name, 63))
     if not _is_qualified(name):
         yield (
-            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-            "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+            "with an "
+            "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
+            "validation is "
             f"'{_QUALIFIED}')"
         )
 
@@ -199,7 +224,10 @@ def _owner_faults(owners: list[Document]) -> Iterator[Cause]:
         if owner.get("controller"):
             this = f"{owner.get('kind')}/{owner.get('name')}"
             if controller:
-                words = f'Only one reference can have Controller set to true. Found "true" in references for {controller} and {this}'
+                words = (
+                    'Only one reference can have Controller set to true. Found "true" in references for '
+                    f"{controller} and {this}"
+                )
                 yield invalid_value(path, [_in_order(owner) for owner in owners], words)
             controller = this
 

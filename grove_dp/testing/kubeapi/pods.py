@@ -36,7 +36,7 @@ def _pull_policy(container: Document) -> str:
 
 
 def _request_limits(resources: Document) -> Any:
-    return resources["limits"] if "limits" in resources else ABSENT
+    return resources.get("limits", ABSENT)
 
 
 _PROBE = {

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from random import Random
 from typing import Any, Final
 from uuid import UUID
@@ -44,6 +45,11 @@ KEPT: Final = (*SYSTEM, "generation")
 NAMESPACE: Final = ("", "namespaces")
 
 
+@lru_cache(1_000)
+def _timestamp(wall_s: int) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 class Preconditions(msgspec.Struct, frozen=True, rename="camel"):
     """What must be true of the object to be deleted."""
 
@@ -69,7 +75,7 @@ class Registry:
 
     def timestamp(self, later_s: float = 0) -> str:
         """The wall clock's time as documents have it."""
-        return datetime.fromtimestamp(int(self._clock.wall() + later_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _timestamp(int(self._clock.wall() + later_s))
 
     def get(self, kind: Kind, key: Key) -> Stored:
         """404 if there is none."""
@@ -189,7 +195,10 @@ class Registry:
         """It must be the object that the path names."""
         said = new.get("apiVersion", kind.api_version), new.get("kind", kind.kind)
         if said[0] != kind.api_version:
-            words = f"the API version in the data ({said[0]}) does not match the expected API version ({kind.api_version})"
+            words = (
+                f"the API version in the data ({said[0]}) does not match the expected API version "
+                f"({kind.api_version})"
+            )
             raise answers.bad_request(words)
         name, path_name = metadata.setdefault("name", old.key[1]), old.key[1]
         if name != path_name:
@@ -197,7 +206,10 @@ class Registry:
             raise answers.bad_request(words)
         namespace = metadata.get("namespace") or old.key[0]
         if kind.namespaced and namespace != old.key[0]:
-            words = f"the namespace of the object ({namespace}) does not match the namespace on the request ({old.key[0]})"
+            words = (
+                f"the namespace of the object ({namespace}) does not match the namespace on the request "
+                f"({old.key[0]})"
+            )
             raise answers.bad_request(words)
         uid = metadata.get("uid") or old.uid
         if uid != old.uid:
@@ -289,7 +301,7 @@ class Registry:
         if wanted.uid is not None and wanted.uid != old.uid:
             why = (
                 f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({old.uid}). "
-                + ("The object might have been deleted and then recreated")
+                "The object might have been deleted and then recreated"
             )
             raise answers.conflict(kind.group, kind.kind, old.key[1], why)
         if wanted.resource_version is not None and wanted.resource_version != known:
@@ -302,7 +314,7 @@ class Registry:
     def _grace(
         self, kind: Kind, old: Stored, metadata: Document, options: DeleteOptions
     ) -> tuple[bool, bool]:
-        """Mark *metadata* for an end in some seconds; whether it was, and whether that had been done before."""
+        """Mark *metadata* for an end in some seconds; whether it was marked, and whether it was before."""
         asked = options.grace_period_seconds
         asked = 1 if asked is not None and asked < 0 else asked
         if kind.rules.grace_s(old.document, asked) is None:
@@ -345,9 +357,13 @@ def _undecodable(kind: Kind, document: Document, why: str, patched: bool) -> ans
 
 def without_nulls(value: Any) -> Any:
     """To a kind whose fields have types, null is as good as nothing."""
-    if isinstance(value, dict):
-        return {name: without_nulls(of) for name, of in value.items() if of is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+    if type(value) is dict:
+        return {
+            name: without_nulls(of) if type(of) in (dict, list) else of
+            for name, of in value.items()
+            if of is not None
+        }
+    return [without_nulls(item) for item in value] if type(value) is list else value
 
 
 def _is_ripe(metadata: Document) -> bool:

@@ -1,4 +1,4 @@
-"""The server over HTTP on loopback, with a kubeconfig: for programs of their own, and for tests of the network.
+"""The server over HTTP on loopback, with a kubeconfig: for other programs, and for tests of the network.
 
 async with serving(Server(), folder) as served:
     async with await connect(served.kubeconfig) as api: ...

@@ -103,7 +103,7 @@ def event_line(what: str, encoded: bytes) -> bytes:
 
 
 class Watcher:
-    """The lines of one watch that were not read yet. `wake` is called when there are some, or no more come."""
+    """Lines of one watch that were not read yet. `wake` is called when there are some, or no more come."""
 
     def __init__(self, kind: Kind, namespace: str, selector: Selector | None) -> None:
         self.kind = kind
