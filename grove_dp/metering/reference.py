@@ -23,6 +23,9 @@ _HEAD = """\
 `GET /metrics` of the admin port, as text, OpenMetrics 1.0 or 2.0, or protobuf. This page is made by
 `python -m grove_dp.metering.reference`.
 
+[bench/results/page.svg](../bench/results/page.svg) draws a frontend under load from these series alone
+(`make bench-page`).
+
 Histograms have classic buckets at powers of 2^(1/16) seconds; native ones of schema 4 in OpenMetrics 2.0 and
 protobuf.
 `model` and `slo_class` have at most 1,024 combinations, `worker` is a registered worker.
