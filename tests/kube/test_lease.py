@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from grove_dp.clock import SystemClock
 from grove_dp.kube.access import Access
 from grove_dp.kube.candidate import Candidate, LeaseTimes
+from grove_dp.kube.controller import Controller
 from grove_dp.kube.errors import ApiError
 from grove_dp.kube.lease import WorkStuck, lead, lead_as
 from grove_dp.kube.objects import LEASES
@@ -403,6 +406,63 @@ async def test_a_loop_that_hangs_is_ended_by_a_thread():
     assert QUICK.deadline_s + QUICK.stop_s < time.monotonic() - started < QUICK.duration_s + 1
 
 
+HANGS = """
+import asyncio, itertools
+from grove_dp.kube.access import Access
+from grove_dp.kube.lease import LeaseTimes, lead
+from grove_dp.testing.kubeapi import InProcess, Server
+
+async def work():
+    print("leading", flush=True)
+    for _ in itertools.count():
+        pass
+
+times = LeaseTimes(duration_s=0.6, deadline_s=0.3, stop_s=0.1, retry_s=0.1, absent_s=0)
+asyncio.run(lead(Access(InProcess(Server())), "default", "operator", "me", work, times=times))
+"""
+
+
+def test_unless_told_otherwise_a_process_whose_work_hangs_ends():
+    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert ended.stdout == "leading\n"
+    assert (
+        ended.stderr
+        == "leading is over and the work has not ended: leaving at once, so that another can lead\n"
+    )
+
+
+async def test_what_was_in_work_when_leading_was_lost_is_done_when_it_is_regained(place, rng):
+    began, ended = [], []
+
+    async def reconcile(key):
+        began.append(key)
+        await place.clock.sleep(20)
+        ended.append(key)
+
+    controller = Controller("test", reconcile, clock=place.clock, rng=rng)
+    line = place.machine("only").line
+    leading = asyncio.create_task(
+        lead(Access(line), "default", "operator", "only", controller.run, clock=place.clock, rng=rng)
+    )
+    await place.pass_(1)
+    controller.queue.add("a")
+    line.refused = True
+    await place.pass_(15)
+    assert (began, ended) == (["a"], [])
+    controller.queue.add("b")  # the informers go on
+    await place.pass_(15)
+    assert began == ["a"]
+    line.refused = False
+    await place.pass_(30)
+    assert sorted(ended) == ["a", "b"]
+    stopping = asyncio.create_task(controller.stop())
+    await place.pass_(1)
+    await stopping
+    await leading
+    assert (await place.lease())["holderIdentity"] == ""
+
+
 async def test_the_thread_does_nothing_while_all_is_well():
     called = []
     candidate = Candidate(Access(InProcess(Server())), "default", "operator", "me", times=QUICK)
@@ -506,7 +566,7 @@ async def test_whatever_happens_there_are_never_two_leaders_and_soon_one(steps, 
             await happen(place, *step)
             await place.pass_(seconds)
             assert len(place.leaders()) <= 1
-        place.server.faults._rules.clear()
+        place.server.faults.clear()
         for number in range(3):
             await happen(place, "well", number)
         await happen(place, "start", 0)
