@@ -15,7 +15,6 @@ pytest.register_assert_rewrite("tests.conformance.cases")
 from tests.conformance.calls import Calls  # noqa: E402 - only now, so that its asserts are told in full
 
 NUMBERS = itertools.count(1)
-REAL = pytest.param("real", marks=pytest.mark.controlplane("kube-controller-manager"))
 
 
 @asynccontextmanager
@@ -69,7 +68,7 @@ def http(tmp_path):
     return lambda: over_http(tmp_path)
 
 
-@pytest.fixture(params=["fake", "http", REAL])
+@pytest.fixture(params=["fake", "http"])
 def server(request):
-    """Opens one of the three, for one case."""
+    """Opens one of the two of ours, for one case."""
     return request.getfixturevalue(request.param)

@@ -93,3 +93,16 @@ def test_it_gives_the_addresses_it_is_told_and_outlives_a_restart_of_the_server(
         assert run(plane, "default")["status"]["podIP"] == "127.0.0.7"
         plane.restart("kube-apiserver")
         assert run(plane, plane.namespace("later"))["status"]["phase"] == "Running"
+
+
+def test_pods_of_a_lost_node_are_stuck_until_it_is_found(start, kubelet, controlplane, kube_namespace):
+    pod = start()
+    node, path = pod["spec"]["nodeName"], f"/api/v1/namespaces/{kube_namespace}/pods"
+    kubelet.lose(node)
+    assert conditions(controlplane.api.get(f"/api/v1/nodes/{node}"))["Ready"] == "Unknown"
+    assert conditions(controlplane.api.get(f"{path}/pod"))["Ready"] == "False"
+    controlplane.api.delete(f"{path}/pod")
+    run(controlplane, controlplane.namespace("kubelet-not-lost"))  # the kubelet has seen the deletion by now
+    assert controlplane.api.get(f"{path}/pod")["metadata"]["deletionTimestamp"]
+    kubelet.find(node)
+    controlplane.api.until(path, lambda pods: not pods["items"], 5, "it is gone")
