@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
+import pytest_asyncio
 
 from grove_dp.kube.cluster import open_cluster
 from grove_dp.testing.kubeapi import InProcess, Server, serving
@@ -18,29 +19,6 @@ NUMBERS = itertools.count(1)
 
 
 @asynccontextmanager
-async def in_process():
-    async with prepared(InProcess(Server(rng=Random(1)))) as calls:
-        yield calls
-
-
-@asynccontextmanager
-async def over_http(folder):
-    async with serving(Server(rng=Random(1)), folder) as served, of_kubeconfig(served.kubeconfig) as calls:
-        yield calls
-
-
-@asynccontextmanager
-async def of_kubeconfig(kubeconfig):
-    transport = await open_cluster(kubeconfig, None)
-    try:
-        async with prepared(transport) as calls:
-            yield calls
-    finally:
-        await transport.close()
-        await asyncio.sleep(0.01)  # a connection under TLS is closed some turns of the loop later
-
-
-@asynccontextmanager
 async def prepared(transport):
     """A namespace in which pods can be made."""
     calls = Calls(transport, f"conform-{next(NUMBERS)}")
@@ -50,17 +28,36 @@ async def prepared(transport):
     yield calls
 
 
-@pytest.fixture
-def real(controlplane, kubelet):
+@asynccontextmanager
+async def over_http(folder):
+    async with serving(Server(rng=Random(1)), folder) as served:
+        transport = await open_cluster(served.kubeconfig, None)
+        try:
+            async with prepared(transport) as calls:
+                yield calls
+        finally:
+            await transport.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def real_transport(controlplane, kubelet):
     """Its kubelet leaves the nodes alone that cases bind pods to."""
     for node in ("lost-a", "lost-b"):
-        kubelet.lose(node)
-    return lambda: of_kubeconfig(controlplane.admin.kubeconfig)
+        await asyncio.to_thread(kubelet.lose, node)
+    transport = await open_cluster(controlplane.admin.kubeconfig, None)
+    yield transport
+    await transport.close()
+    await asyncio.sleep(0.1)  # a connection under TLS is closed some turns of the loop later
+
+
+@pytest.fixture
+def real(real_transport):
+    return lambda: prepared(real_transport)
 
 
 @pytest.fixture
 def fake():
-    return in_process
+    return lambda: prepared(InProcess(Server(rng=Random(1))))
 
 
 @pytest.fixture

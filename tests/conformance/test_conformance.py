@@ -1,7 +1,7 @@
 """The fake API server and the real one, asked the same.
 
-Each case asserts what clients stand on, on all three servers. Besides, its whole transcript must be the same on
-the fake and the real one: a field, a word or a code that differs fails it though no case names it.
+Each case asserts what clients stand on, on all three servers. Besides, its whole transcript must be the same
+on the fake and the real one: a field, a word or a code that differs fails it though no case names it.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import pytest
 
 from tests.conformance import cases
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one connection to the real server for all cases
 SUBJECTS = [
     importlib.import_module(f"{cases.__name__}.{module.name}")
     for module in pkgutil.iter_modules(cases.__path__)
