@@ -26,7 +26,8 @@ from grove_dp.errors import GroveError
 from grove_dp.kube.access import Access
 from grove_dp.kube.errors import AlreadyExists, Conflict, NotFound
 from grove_dp.kube.objects import LEASES, Meta
-from grove_dp.kube.timing import limited, micro_time
+from grove_dp.kube.stamps import micro_time
+from grove_dp.kube.timing import limited
 
 __all__ = ["Candidate", "LeaseTimes", "vacant"]
 

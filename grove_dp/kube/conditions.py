@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from grove_dp.kube.timing import second_time
+from grove_dp.kube.stamps import second_time
 
 __all__ = ["Outcome", "Stated", "condition", "holds", "stated", "without"]
 

@@ -105,15 +105,19 @@ def own_key(change: Change[Any]) -> Iterable[Key]:
 def owner_key(kind: str) -> Callable[[Change[Any]], Iterable[Key]]:
     """The *kind* that controls the object, or controlled it before the change."""
 
+    def owner_of(held: Object | None) -> Key | None:
+        if held is None:
+            return None
+        for owner in held.metadata.owner_references or ():
+            if owner.controller:
+                return Key(held.metadata.namespace, owner.name) if owner.kind == kind else None
+        return None
+
     def keys(change: Change[Any]) -> Iterable[Key]:
-        found = set()
-        for held in (change.old, change.new):
-            if held is None:
-                continue
-            owner = held.metadata.owner
-            if owner is not None and owner.kind == kind:
-                found.add(Key(held.metadata.namespace, owner.name))
-        return found
+        before, after = owner_of(change.old), owner_of(change.new)
+        if before == after:
+            return () if after is None else (after,)
+        return [key for key in (before, after) if key is not None]
 
     return keys
 

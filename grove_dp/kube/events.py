@@ -34,7 +34,8 @@ from grove_dp.kube.errors import AlreadyExists, ApiError, NotFound
 from grove_dp.kube.objects import Meta, Resource
 from grove_dp.kube.pace import Pace
 from grove_dp.kube.queue import QueueClosed, WorkQueue
-from grove_dp.kube.timing import micro_time, within
+from grove_dp.kube.stamps import micro_time
+from grove_dp.kube.timing import within
 
 __all__ = ["EVENTS", "Recorder", "Reference"]
 

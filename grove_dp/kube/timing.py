@@ -1,13 +1,12 @@
-"""Waiting no longer than so long, by a Clock; and times as the API writes them."""
+"""Waiting no longer than so long, by a Clock."""
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from grove_dp.clock import Clock
 
-__all__ = ["limited", "micro_time", "second_time", "within"]
+__all__ = ["limited", "within"]
 
 T = TypeVar("T")
 
@@ -38,13 +37,3 @@ async def limited(clock: Clock, seconds: float, call: Coroutine[Any, Any, T]) ->
             if not task.cancelled():
                 task.exception()  # it came too late to be told
     raise TimeoutError
-
-
-def micro_time(wall: float) -> str:
-    """A MicroTime: exactly six digits, or the API server refuses it."""
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def second_time(wall: float) -> str:
-    """A Time: whole seconds."""
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
