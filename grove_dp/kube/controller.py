@@ -147,7 +147,6 @@ class Controller(Generic[K]):
         self._grace_s = grace_s
         self.queue = WorkQueue[K](self._clock, rng, pace=pace)
         self._running: dict[K, asyncio.Task[Any]] = {}
-        self._silent_until: dict[K, float] = {}  # failing keys: when the next failure is worth a line
         self._runs = self._cut = 0
         self._seconds = 0.0
         self._counts = [0] * (len(SECONDS) + 1)
@@ -238,7 +237,6 @@ class Controller(Generic[K]):
             self._failed(key, error)
         else:
             self.queue.forget(key)
-            self._silent_until.pop(key, None)
             if outcome is not None:
                 self.queue.add(key, after_s=outcome.after_s)
         seconds = self._clock.now() - started
@@ -252,13 +250,12 @@ class Controller(Generic[K]):
         word = _word(error)
         self._errors[word] += 1
         stale = isinstance(error, STALE)
+        setbacks = self.queue.setbacks(key)
         delay_s = self.queue.retry(
             key, at_least_s=_retry_after_s(raised), at_most_s=SOON_S if stale else float("inf")
         )
-        now = self._clock.now()
-        if stale or now < self._silent_until.get(key, now):
+        if stale or self.queue.setbacks(key) == setbacks:
             return
-        self._silent_until[key] = now + delay_s
         log.log(
             logging.WARNING if known else logging.ERROR,
             "reconcile failed: %s",
@@ -268,7 +265,7 @@ class Controller(Generic[K]):
                 "controller": self.name,
                 "key": str(key),
                 "reason": word,
-                "failures": self.queue.failures(key),
+                "setbacks": setbacks + 1,
                 "again_s": round(delay_s, 3),
             },
         )

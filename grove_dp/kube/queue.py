@@ -15,8 +15,8 @@ changes while it waits (the time it became ready, less its bonus), and a flood o
 another key for that long and no longer. Strict priorities were left out: they starve.
 
 Failures: `retry` delays a key, twice as long each time, until `forget`. An addition may come earlier, since
-something has changed; how often the same key may run at all is the pace's business, so that two that keep
-waking each other are slowed, and counted.
+something has changed, and does not lengthen the back-off if it fails, too. How often the same key may run at
+all is the pace's business, so that two that keep waking each other are slowed, and counted.
 
 Heaps are not searched: an entry that no longer holds is left in them, known by its number, and dropped when
 it comes up, or when such entries are the majority.
@@ -47,6 +47,7 @@ LAST_RETRY_S: Final = 60.0
 BURST: Final = 50
 RUNS_PER_S: Final = 20.0
 PRIORITY_S: Final = 1.0
+AT_ONCE_S: Final = 0.001  # timers are no more exact
 STALE_MIN: Final = 64
 
 
@@ -83,6 +84,12 @@ class _Wish(Generic[K]):
         self.rank: float | None = None
 
 
+class _Setback(Backoff):
+    """The back-off of a key, and when the present one ends."""
+
+    until = -inf
+
+
 class WorkQueue(Generic[K]):
     """Any number of tasks may add, and any number take. For one event loop."""
 
@@ -107,7 +114,7 @@ class WorkQueue(Generic[K]):
         self._ready: list[tuple[float, int, _Wish[K]]] = []  # rank first
         self._delayed: list[tuple[float, int, _Wish[K]]] = []  # due first
         self._order = itertools.count()
-        self._backoffs: dict[K, Backoff] = {}
+        self._setbacks: dict[K, _Setback] = {}
         self._takers: deque[asyncio.Future[None]] = deque()
         self._idlers: list[asyncio.Future[None]] = []
         self._timer: asyncio.Task[None] | None = None
@@ -144,24 +151,31 @@ class WorkQueue(Generic[K]):
             self._place(wish, now)
 
     def retry(self, key: K, *, at_least_s: float = 0.0, at_most_s: float = inf, priority: float = 0) -> float:
-        """Add *key* after a back-off that has grown since the last time; tells how long it is."""
-        backoff = self._backoffs.get(key)
-        if backoff is None:
-            backoff = self._backoffs[key] = Backoff(self._rng, self._first_retry_s, self._last_retry_s)
-        bound_s = at_most_s * self._rng.uniform(0.5, 1.0)  # not all at once there, either
-        delay_s = max(min(backoff.next_s(), bound_s), at_least_s)
-        self.retries += 1
-        self.add(key, after_s=delay_s, priority=priority)
-        return delay_s
+        """Add *key* after a back-off; tells how long it is.
 
-    def failures(self, key: K) -> int:
-        """How often *key* was retried since it was last forgotten."""
-        backoff = self._backoffs.get(key)
-        return 0 if backoff is None else backoff.failures
+        Each is twice as long as the one before. What fails while one is under way, since something changed in
+        between, does not lengthen it: however busy a key, its back-off is no longer than its trouble.
+        """
+        now = self._clock.now()
+        setback = self._setbacks.get(key)
+        if setback is None:
+            setback = self._setbacks[key] = _Setback(self._rng, self._first_retry_s, self._last_retry_s)
+        if now >= setback.until - AT_ONCE_S:
+            bound_s = at_most_s * self._rng.uniform(0.5, 1.0)  # not all at once there, either
+            setback.until = now + min(setback.next_s(), bound_s)
+        setback.until = max(setback.until, now + at_least_s)
+        self.retries += 1
+        self.add(key, after_s=setback.until - now, priority=priority)
+        return setback.until - now
+
+    def setbacks(self, key: K) -> int:
+        """How many back-offs *key* has had since it was last forgotten."""
+        setback = self._setbacks.get(key)
+        return 0 if setback is None else setback.failures
 
     def forget(self, key: K) -> None:
         """*key* is well: its next back-off is the first again."""
-        self._backoffs.pop(key, None)
+        self._setbacks.pop(key, None)
 
     # ------------------------------------------------------------ working
 
@@ -188,7 +202,7 @@ class WorkQueue(Generic[K]):
         self._wishes.clear()
         self._ready.clear()
         self._delayed.clear()
-        self._backoffs.clear()
+        self._setbacks.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -157,7 +157,7 @@ async def test_failures_are_tried_again_later_and_later(run, world, clock, caplo
     assert lines[0].key == "web/a"
     assert lines[0].reason == "ValueError"
     assert lines[0].exc_info
-    assert lines[-1].failures == 12
+    assert lines[-1].setbacks == 12
 
 
 async def test_a_key_that_fails_at_every_change_is_logged_once_a_step(run, world, clock, caplog):

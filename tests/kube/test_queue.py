@@ -176,15 +176,37 @@ async def test_a_flood_of_important_keys_passes_only_for_as_long_as_it_is_worth(
 # ------------------------------------------------------------ failures
 
 
-async def test_failures_put_a_key_off_twice_as_long_each_time_until_it_is_well(queue):
-    delays = [queue.retry("a") for _ in range(14)]
+async def fail(queue, clock, key, times):
+    """Fail whenever it is its turn; tells the back-offs."""
+    delays = []
+    for _ in range(times):
+        delays.append(queue.retry(key))
+        await clock.advance(delays[-1])
+        assert await work(queue) == [key]
+    return delays
+
+
+async def test_failures_put_a_key_off_twice_as_long_each_time_until_it_is_well(queue, clock):
+    delays = await fail(queue, clock, "a", 14)
     steps = [min(0.05 * 2**n, 60) for n in range(14)]
     assert all(step / 2 <= delay <= step for delay, step in zip(delays, steps, strict=True))
-    assert queue.failures("a") == 14
+    assert queue.setbacks("a") == 14
     assert queue.retry("b") <= 0.05  # each its own
     queue.forget("a")
     assert queue.retry("a") <= 0.05
     assert queue.reading().retries == 16
+
+
+async def test_failing_at_each_of_many_changes_does_not_lengthen_the_back_off(queue, clock):
+    delays = await fail(queue, clock, "a", 5)
+    due = clock.now() + queue.retry("a")
+    assert due - clock.now() > max(delays)
+    while clock.now() < due - 0.05:
+        queue.add("a")
+        assert await work(queue) == ["a"]
+        assert clock.now() + queue.retry("a") == pytest.approx(due)
+        await clock.advance(0.04)
+    assert queue.setbacks("a") == 6
 
 
 async def test_a_back_off_may_be_bounded_from_both_sides(queue, clock):
@@ -193,13 +215,16 @@ async def test_a_back_off_may_be_bounded_from_both_sides(queue, clock):
     assert await work(queue) == []
     await clock.advance(0.1)
     assert await work(queue) == ["a"]
+    queue.retry("a")
+    assert queue.retry("a", at_least_s=9) == 9  # what a server asks for counts within a back-off, too
     for _ in range(10):
         assert queue.retry("b", at_most_s=1) <= 1
+        await clock.advance(1)
 
 
-async def test_a_change_does_not_wait_for_the_back_off(queue):
-    for _ in range(9):
-        queue.retry("a")
+async def test_a_change_does_not_wait_for_the_back_off(queue, clock):
+    await fail(queue, clock, "a", 9)
+    queue.retry("a")
     queue.add("a")
     assert await work(queue) == ["a"]
 
