@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from grove_dp.clock import ManualClock
-from grove_dp.kube.access import Access
+from grove_dp.kube.access import Access, connect
 from grove_dp.kube.errors import NotFound
 from grove_dp.kube.informer import Informer
 from grove_dp.kube.objects import PODS, Pod
-from grove_dp.testing.kubeapi import InProcess, Reply, Server, WatchReply
+from grove_dp.testing.kubeapi import InProcess, Reply, Server, WatchReply, serving
 from grove_dp.testing.loopclock import LoopClock
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -169,7 +169,11 @@ async def test_bookmarks_come_each_minute_and_before_the_end():
             async for chunk in stream.chunks():
                 seen.append((asyncio.get_running_loop().time() - began, msgspec.json.decode(chunk)["type"]))
         assert asyncio.get_running_loop().time() - began == pytest.approx(150)
-    assert [(round(at), kind) for at, kind in seen] == [(60, "BOOKMARK"), (120, "BOOKMARK"), (148, "BOOKMARK")]
+    assert [(round(at), kind) for at, kind in seen] == [
+        (60, "BOOKMARK"),
+        (120, "BOOKMARK"),
+        (148, "BOOKMARK"),
+    ]
 
 
 @pytest.mark.looptime
@@ -207,3 +211,14 @@ def test_a_thousand_pods_are_made_listed_and_watched_well_within_a_second():
     took_s = time.process_time() - began
     assert len(msgspec.json.decode(listed.body)["items"]) == len(lines) == 1_000
     assert took_s < 1.0
+
+
+async def test_a_watch_whose_reader_has_gone_is_forgotten(tmp_path):
+    server = Server()
+    async with serving(server, tmp_path) as served, await connect(served.kubeconfig) as api:
+        async with api.stream(MAPS, {"watch": "1"}) as stream:
+            assert stream.status == 200
+            assert len(server.store.table(("", "configmaps")).watchers) == 1
+        async with asyncio.timeout(5):
+            while server.store.table(("", "configmaps")).watchers:
+                await asyncio.sleep(0.01)

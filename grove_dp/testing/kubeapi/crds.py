@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import lru_cache
+
+import msgspec
 
 from grove_dp.testing.kubeapi.answers import Cause, Document, invalid_value
 from grove_dp.testing.kubeapi.kinds import Kind, Rules, Scale, at
@@ -65,13 +67,15 @@ def _scale(paths: Document) -> Scale:
 
 
 def _schema(version: Document) -> Schema:
-    source: dict[str, Any] = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-    properties = {
-        name: of
-        for name, of in (source.get("properties") or {}).items()
-        if name not in ("apiVersion", "kind", "metadata")
-    }
-    required = [
-        name for name in source.get("required") or [] if name not in ("apiVersion", "kind", "metadata")
-    ]
+    source = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+    return _compiled(msgspec.json.encode(source))
+
+
+@lru_cache(64)
+def _compiled(encoded: bytes) -> Schema:
+    """PERF: a definition with a pod's spec in it has thousands of nodes, and each test a server of its own."""
+    source: Document = msgspec.json.decode(encoded)
+    left_out = ("apiVersion", "kind", "metadata")  # the server's business, not the schema's
+    properties = {name: of for name, of in (source.get("properties") or {}).items() if name not in left_out}
+    required = [name for name in source.get("required") or [] if name not in left_out]
     return Schema({**source, "properties": properties, "required": required})

@@ -138,7 +138,9 @@ class Registry:
         faults += kind.rules.create_faults(new)
         self._refuse(kind, new, faults)
 
-    def _completed(self, kind: Kind, document: Document, strict: bool, patched: bool = False) -> Document:
+    def _completed(
+        self, kind: Kind, document: Document, strict: bool, old: Document | None = None, patched: bool = False
+    ) -> Document:
         """Without fields that nobody knows, and with the defaults of the schema."""
         unknown = [f"metadata.{name}" for name in unknown_metadata(document["metadata"])]
         if unknown:
@@ -147,15 +149,18 @@ class Registry:
         if kind.schema is not None:
             metadata = document["metadata"]
             rest = {name: value for name, value in document.items() if name != "metadata"}
-            document = {"metadata": metadata, **kind.schema.complete(rest, "", unknown)}
+            document = {"metadata": metadata, **kind.schema.complete(rest, "", unknown, old)}
         if unknown and strict:
             told = ", ".join(f'unknown field "{path}"' for path in sorted(unknown))
             raise _undecodable(kind, document, f"strict decoding error: {told}", patched)
         return document
 
-    def _refuse(self, kind: Kind, document: Document, faults: list[Cause]) -> None:
+    def _refuse(
+        self, kind: Kind, document: Document, faults: list[Cause], old: Document | None = None
+    ) -> None:
         if kind.schema is not None:
-            faults += kind.schema.faults({n: v for n, v in document.items() if n != "metadata"})
+            rest = {name: value for name, value in document.items() if name != "metadata"}
+            faults += kind.schema.faults(rest, "", old)
         if faults:
             name = document["metadata"].get("name", "")
             raise answers.invalid(kind.group, kind.kind, name, faults)
@@ -187,7 +192,7 @@ class Registry:
             metadata.setdefault("namespace", key[0])
         new = {**kind.kept(new), "metadata": metadata}
         new = self._merged(kind, new, old.document, sub)
-        new = self._completed(kind, new, strict, not put)
+        new = self._completed(kind, new, strict, old.document, patched=not put)
         new = self._by_rules(kind, new, old.document, sub)
         return self._store_changed(kind, old, new)
 
@@ -251,7 +256,7 @@ class Registry:
                 generation = old["metadata"].get("generation", 0) + 1
                 new = {**new, "metadata": {**new["metadata"], "generation": generation}}
             faults += kind.rules.update_faults(new, old)
-        self._refuse(kind, new, faults)
+        self._refuse(kind, new, faults, old)
         return new
 
     def _store_changed(self, kind: Kind, old: Stored, new: Document) -> Stored:
