@@ -18,12 +18,10 @@ state is none. It would cost no more than a patch each SERIES_S, but people woul
 
 import asyncio
 import logging
-import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
 from random import Random
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -31,21 +29,24 @@ from grove_dp.clock import Clock, SystemClock
 from grove_dp.errors import GroveError
 from grove_dp.kube.access import Access
 from grove_dp.kube.errors import AlreadyExists, ApiError, NotFound
-from grove_dp.kube.objects import Meta, Resource
+from grove_dp.kube.occurrence import (
+    EVENTS,
+    Kind,
+    Occurrence,
+    Reference,
+    event_name,
+    occurrence,
+    reporting,
+    series,
+)
 from grove_dp.kube.pace import Pace
 from grove_dp.kube.queue import QueueClosed, WorkQueue
-from grove_dp.kube.stamps import micro_time
 from grove_dp.kube.timing import within
 
 __all__ = ["EVENTS", "Recorder", "Reference"]
 
 log = logging.getLogger(__name__)
 
-EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
-CLUSTER_SCOPED: Final = "default"  # where the API wants the Events of objects without a namespace
-NOTE_BYTES: Final = 1024
-WORD_BYTES: Final = 128  # of reason, action and instance
-NAME_MAX: Final = 253
 SERIES_S: Final = 60.0
 FORGOTTEN_S: Final = 600.0
 REMEMBERED: Final = 4096
@@ -54,43 +55,6 @@ BURST: Final = 25
 PER_S: Final = 1 / 60
 TRIES: Final = 6
 CLOSE_S: Final = 2.0
-
-NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-NOT_A_NAME: Final = re.compile(r"[^a-z0-9]+")
-
-Kind = Literal["Normal", "Warning"]
-
-
-class Reference(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An object that an Event is about."""
-
-    api_version: str
-    kind: str
-    name: str
-    namespace: str = ""
-    uid: str = ""
-
-    @classmethod
-    def to(cls, resource: Resource, meta: Meta) -> Self:
-        """The object of this kind with this metadata."""
-        return cls(
-            api_version=resource.api_version,
-            kind=resource.kind,
-            name=meta.name,
-            namespace=meta.namespace,
-            uid=meta.uid,
-        )
-
-
-class _Same(msgspec.Struct, frozen=True):
-    """What makes two occurrences one Event."""
-
-    regarding: Reference
-    kind: Kind
-    reason: str
-    action: str
-    note: str
-    related: Reference | None
 
 
 class _Told(msgspec.Struct):
@@ -123,18 +87,15 @@ class Recorder:
     ) -> None:
         """*controller* as in `grove-dp.io/operator`; *instance* is the pod or process."""
         self._api = api
-        self._reporting = {
-            "reportingController": controller,
-            "reportingInstance": _cut(instance, WORD_BYTES),
-        }
+        self._reporting = reporting(controller, instance)
         self._clock = clock or SystemClock()
         self._rng = rng or Random()
         self._pace = pace if pace is not None else Pace[Reference](BURST, PER_S)
         self._waiting_max = waiting
         self._remembered = remembered
         self._series_s = series_s
-        self._told: OrderedDict[_Same, _Told] = OrderedDict()  # the one longest without news first
-        self._queue = WorkQueue[_Same](
+        self._told: OrderedDict[Occurrence, _Told] = OrderedDict()  # the one longest without news first
+        self._queue = WorkQueue[Occurrence](
             self._clock, self._rng, first_retry_s=0.5, last_retry_s=15.0, pace=Pace(1_000, 1_000.0)
         )
         self._new = 0  # Events that the API server does not know yet
@@ -156,14 +117,7 @@ class Recorder:
         related: Reference | None = None,
     ) -> None:
         """Tell that this happened to *regarding*: *reason* and *action* are stable CamelCase words."""
-        same = _Same(
-            regarding,
-            kind,
-            _cut(reason, WORD_BYTES),
-            _cut(action, WORD_BYTES),
-            _cut(note, NOTE_BYTES),
-            related,
-        )
+        same = occurrence(regarding, kind, reason, action, note, related)
         now, wall = self._clock.now(), self._clock.wall()
         told = self._told.get(same)
         if told is not None and now - told.last < FORGOTTEN_S:
@@ -226,12 +180,16 @@ class Recorder:
                 return
             try:
                 await self._write(same)
+            except Exception:
+                log.exception("an event could not be written", extra={"reason": same.reason})
+                if (told := self._told.pop(same, None)) is not None and not told.count_told:
+                    self._lose(told, "InternalError")
             finally:
                 self._queue.done(same)
 
     # ------------------------------------------------------------ writing
 
-    async def _write(self, same: _Same) -> None:
+    async def _write(self, same: Occurrence) -> None:
         """Have the API server know of it; trouble is for later, or for nobody."""
         told = self._told.get(same)
         if told is None:
@@ -254,14 +212,14 @@ class Recorder:
         told.tries = 0
         self._complaint = ""
 
-    async def _write_new(self, same: _Same, told: _Told) -> None:
+    async def _write_new(self, same: Occurrence, told: _Told) -> None:
         if not told.name:
-            told.name = _name(same.regarding.name, self._rng)
-        count = told.count
+            told.name = event_name(same.regarding.name, self._rng)
+        document = same.document(told.name, told.first_wall, self._reporting)
+        if (count := told.count) > 1:
+            document["series"] = series(count, told.last_wall)
         try:
-            await self._api.create(
-                EVENTS.path(_namespace(same)), self._document(same, told), into=msgspec.Raw
-            )
+            await self._api.create(EVENTS.path(same.namespace), document, into=msgspec.Raw)
         except AlreadyExists:  # an earlier try of ours came through, and its answer did not
             count = 1
         if self._told.get(same) is not told:  # given up meanwhile
@@ -272,13 +230,13 @@ class Recorder:
         if told.count > count:
             self._queue.add(same, after_s=self._series_s)
 
-    async def _write_series(self, same: _Same, told: _Told) -> None:
+    async def _write_series(self, same: Occurrence, told: _Told) -> None:
         count = told.count
         if count == told.count_told:
             return
-        path = EVENTS.path(_namespace(same), told.name)
+        path = EVENTS.path(same.namespace, told.name)
         try:
-            await self._api.merge(path, {"series": _series(told)}, into=msgspec.Raw)
+            await self._api.merge(path, {"series": series(count, told.last_wall)}, into=msgspec.Raw)
         except NotFound:  # the API server keeps Events for an hour, or somebody has cleaned up
             told.count -= told.count_told
             told.first_wall, told.count_told, told.name = told.last_wall, 0, ""
@@ -288,27 +246,7 @@ class Recorder:
         told.count_told = count
         self.patched += 1
 
-    def _document(self, same: _Same, told: _Told) -> Mapping[str, Any]:
-        """The Event as it is made: namespace and times as events.k8s.io/v1 wants them."""
-        document: dict[str, Any] = {
-            "apiVersion": EVENTS.api_version,
-            "kind": EVENTS.kind,
-            "metadata": {"name": told.name, "namespace": _namespace(same)},
-            "eventTime": micro_time(told.first_wall),
-            "type": same.kind,
-            "reason": same.reason,
-            "action": same.action,
-            "note": same.note,
-            "regarding": same.regarding,
-            **self._reporting,
-        }
-        if same.related is not None:
-            document["related"] = same.related
-        if told.count > 1:
-            document["series"] = _series(told)
-        return document
-
-    def _give_up(self, same: _Same, told: _Told, error: GroveError) -> None:
+    def _give_up(self, same: Occurrence, told: _Told, error: GroveError) -> None:
         why = type(error).__name__
         del self._told[same]
         self._queue.forget(same)
@@ -325,26 +263,6 @@ class Recorder:
         self.lost[why] += told.count
 
 
-def _namespace(same: _Same) -> str:
-    return same.regarding.namespace or CLUSTER_SCOPED
-
-
-def _series(told: _Told) -> dict[str, Any]:
-    return {"count": told.count, "lastObservedTime": micro_time(told.last_wall)}
-
-
 def _passing(error: GroveError) -> bool:
     """It may go better next time."""
     return not isinstance(error, ApiError) or error.code == 429 or error.code >= 500
-
-
-def _name(regarding: str, rng: Random) -> str:
-    """A name nobody else has, with the object's in front, as far as it can be a name."""
-    known = regarding if NAME.fullmatch(regarding) else NOT_A_NAME.sub("-", regarding.lower()).strip("-")
-    return f"{known[: NAME_MAX - 17].rstrip('.-') or 'object'}.{rng.getrandbits(64):016x}"
-
-
-def _cut(text: str, limit: int) -> str:
-    """*text*, in no more than so many bytes of UTF-8."""
-    data = text.encode(errors="replace")
-    return text if len(data) <= limit else data[: limit - 3].decode(errors="ignore") + "…"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grove_dp.kube.access import Access
-from grove_dp.kube.events import EVENTS, Recorder, Reference, _cut
+from grove_dp.kube.events import EVENTS, Recorder, Reference
 from grove_dp.kube.objects import PODS, Meta
+from grove_dp.kube.occurrence import cut
 from grove_dp.kube.pace import Pace
 from grove_dp.testing.kubeapi import InProcess, Server
 from tests.kube.election import Line, Virtual
@@ -123,9 +124,9 @@ async def test_whatever_the_object_is_called_the_event_has_a_name(place, recorde
 
 @given(text=st.text(), limit=st.integers(3, 60))
 def test_a_note_is_cut_between_characters(text, limit):
-    cut = _cut(text, limit)
-    assert len(cut.encode()) <= limit
-    assert cut == text or cut.endswith("…")
+    short = cut(text, limit)
+    assert len(short.encode()) <= limit
+    assert short == text or short.endswith("…")
 
 
 # ------------------------------------------------------------ the same again
@@ -263,6 +264,21 @@ async def test_what_the_server_refuses_is_lost_counted_and_told_once(place, reco
     scheduled(recorder, "note 0")  # it is not remembered as written
     await place.clock.advance(1)
     assert len(await place.events()) == 1
+
+
+async def test_what_is_no_text_is_told_as_far_as_it_goes(place, recorder):
+    scheduled(recorder, "placed on \udcff")
+    await place.clock.advance(1)
+    assert [event["note"] for event in await place.events()] == ["placed on ?"]
+
+
+async def test_a_fault_of_ours_costs_one_event_and_not_the_recorder(place, recorder, caplog):
+    scheduled(recorder, related=object())
+    scheduled(recorder, "another")
+    await place.clock.advance(1)
+    assert [event["note"] for event in await place.events()] == ["another"]
+    assert recorder.lost == {"InternalError": 1}
+    assert caplog.records[0].exc_info
 
 
 async def test_trouble_that_does_not_pass_loses_it_in_the_end(place, recorder):
