@@ -131,6 +131,11 @@ class Reviews:
             return Verdict(True)
         return await self._verdicts.get((user, act), lambda: self._review_access(user, act))
 
+    async def close(self) -> None:
+        """Ask nothing more."""
+        await self._bearers.close()
+        await self._verdicts.close()
+
     @property
     def asked(self) -> dict[str, int]:
         """Questions that the API server was asked, by kind."""

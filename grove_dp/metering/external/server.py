@@ -105,6 +105,7 @@ class MetricsPort:
 
     async def close(self) -> None:
         """Stop listening and end what is being answered."""
+        await self._reviews.close()
         if self._runner is None or self._server is None:
             return
         transports = [connection.transport for connection in self._server.connections]
