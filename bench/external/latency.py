@@ -4,7 +4,8 @@ One process serves (uvloop, TLS, client certificate, rights asked of an API serv
 remembered for ten seconds, a fresh picture of 200 series each second); this one asks, as the HPA does through
 the aggregator: one kept connection, every query due at its own time. A latency counts from when the query was
 due, so that a pause is not hidden by the queries that it held up. `cpu_us` is the serving process' CPU for
-each query, all its other work included: the figure that a busy machine changes least.
+each query, all its other work included, `floor_cpu_us` while the floor is asked: what a busy machine changes
+least.
 
 The same process answers on a second port with a constant, by aiohttp alone: the floor, asked in turns with
 ours, since a machine that others use too gives neither a millisecond. With --budget it fails when the median
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import gc
 import json
+import shlex
 import socket
 import ssl
 import subprocess
@@ -30,6 +32,8 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from bench import results
+from bench.results import row
 from grove_dp.clock import SystemClock
 from grove_dp.metering.external.board import METRICS, Board, Picture, Sample
 from grove_dp.metering.external.certificates import Authority
@@ -158,12 +162,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget", action="store_true", help="fail above the budget")
+    parser.add_argument("--record", action="store_true", help="write bench/results/external.json")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve is not None:
         uvloop.run(serve(args.serve))
         return 0
-    ours, bare, cpu_us = rounds(args.rate, args.seconds, args.rounds)
+    ours, bare, (cpu_us, floor_cpu_us) = rounds(args.rate, args.seconds, args.rounds)
     told = {
         "rate": args.rate,
         "p50_us": percentile(ours, 0.5) * 1e6,
@@ -171,15 +176,44 @@ def main() -> int:
         "floor_p50_us": percentile(bare, 0.5) * 1e6,
         "floor_p99_us": percentile(bare, 0.99) * 1e6,
         "cpu_us": cpu_us,
+        "floor_cpu_us": floor_cpu_us,
     }
     print(json.dumps({name: round(value) for name, value in told.items()}))
+    if args.record:
+        record(told)
     p99, allowed = percentile(ours, 0.99), max(P99_MAX_S, FLOOR_MAX * percentile(bare, 0.99))
     return 1 if args.budget and p99 > allowed else 0
 
 
-def rounds(rate: float, seconds: float, count: int) -> tuple[list[list[float]], list[list[float]], float]:
-    """Latencies of ours and of the floor, round by round, and our CPU for each query in microseconds."""
-    ours, bare, taken = [], [], 0.0
+def record(told: Mapping[str, float]) -> None:
+    """As the other benches do."""
+    rows = [
+        row(
+            f"external metrics at {told['rate']:g}/s, {name}",
+            told[f"{key}_us"],
+            "us",
+            anchor="aiohttp",
+            anchor_value=told[f"floor_{key}_us"],
+            must=must,
+        )
+        for name, key, must in (
+            ("p50", "p50", None),
+            ("p99", "p99", f"ratio <= {FLOOR_MAX}"),
+            ("CPU of a query", "cpu", None),
+        )
+    ]
+    result = results.new(shlex.join(["python", "-m", "bench.external.latency", *sys.argv[1:]]), rows)
+    results.write(result, "external")
+    results.present(result)
+
+
+def rounds(
+    rate: float, seconds: float, count: int
+) -> tuple[list[list[float]], list[list[float]], tuple[float, float]]:
+    """Latencies of ours and of the floor, round by round, and the CPU of a query of each in microseconds."""
+    ours: list[list[float]] = []
+    bare: list[list[float]] = []
+    taken = [0.0, 0.0]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.external.latency", "--serve", folder]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -189,13 +223,14 @@ def rounds(rate: float, seconds: float, count: int) -> tuple[list[list[float]], 
                 hpa, other = (Hpa(Path(folder), port) for port in ports)
                 measure(hpa, rate, 1)
                 for _ in range(count):
-                    before = cpu_s(server.pid)
-                    ours.append(measure(hpa, rate, seconds))
-                    taken += cpu_s(server.pid) - before
-                    bare.append(measure(other, rate, seconds))
+                    for place, (asked, latencies) in enumerate(((hpa, ours), (other, bare))):
+                        before = cpu_s(server.pid)
+                        latencies.append(measure(asked, rate, seconds))
+                        taken[place] += cpu_s(server.pid) - before
             finally:
                 server.kill()
-    return ours, bare, taken / sum(map(len, ours)) * 1e6
+    queries = sum(map(len, ours)) / 1e6
+    return ours, bare, (taken[0] / queries, taken[1] / queries)
 
 
 def percentile(sorted_rounds: list[list[float]], share: float) -> float:
