@@ -220,5 +220,5 @@ async def test_a_watch_whose_reader_has_gone_is_forgotten(tmp_path):
             assert stream.status == 200
             assert len(server.store.table(("", "configmaps")).watchers) == 1
         async with asyncio.timeout(5):
-            while server.store.table(("", "configmaps")).watchers:
+            while server.store.table(("", "configmaps")).watchers:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)

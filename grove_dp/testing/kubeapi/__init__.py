@@ -11,8 +11,9 @@ and validation, what may change of a gated pod. Not in scope: kubectl's tables, 
 apply, unknown fields of built-in kinds. For those there is the real one (`controlplane`, four seconds).
 
 `server`       a request in, an answer out; `faults` trouble on request
-`paths`        what a request is about; `kinds` what a kind is; `builtin`, `pods`, `crds` which there are
-`registry`     how objects are made, changed, ended; `metadata`, `schema`, `templates` what it asks of them
+`paths`        what a request is about; `kinds` what a kind is; `builtin`, `crds` which there are
+`rules`, `pods`  in what kinds differ; `templates` their defaults; `schema`, `checks` what a CRD says
+`registry`     how objects are made and changed, `deletion` how they end; `metadata` what all have
 `store`        objects by version, history, watchers; `lists`, `watches` how they are read
 `subresources` scale, binding, eviction; `garbage` what goes with its owner
 `answers`      refusals, word by word; `selectors`, `patches`, `discovery`

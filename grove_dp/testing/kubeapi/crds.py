@@ -18,7 +18,6 @@ class CustomRules(Rules):
     """Of all custom resources."""
 
     unconditional = False
-    status_metadata = False
 
     def __init__(self, scale: Scale | None) -> None:
         self._scale = scale
@@ -73,9 +72,10 @@ def _schema(version: Document) -> Schema:
 
 @lru_cache(64)
 def _compiled(encoded: bytes) -> Schema:
-    """PERF: a definition with a pod's spec in it has thousands of nodes, and each test a server of its own."""
+    """PERF: one with a pod's spec in it has thousands of nodes, and each test has a server of its own."""
     source: Document = msgspec.json.decode(encoded)
     left_out = ("apiVersion", "kind", "metadata")  # the server's business, not the schema's
-    properties = {name: of for name, of in (source.get("properties") or {}).items() if name not in left_out}
+    every = source.get("properties") or {}
+    properties = {name: of for name, of in every.items() if name not in left_out}
     required = [name for name in source.get("required") or [] if name not in left_out]
     return Schema({**source, "properties": properties, "required": required})

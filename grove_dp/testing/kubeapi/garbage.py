@@ -17,15 +17,15 @@ from collections import deque
 from collections.abc import Callable
 
 from grove_dp.testing.kubeapi.answers import Document
+from grove_dp.testing.kubeapi.deletion import DeleteOptions
 from grove_dp.testing.kubeapi.kinds import Kind
 from grove_dp.testing.kubeapi.metadata import FINALIZER_FOREGROUND, FINALIZER_ORPHAN
-from grove_dp.testing.kubeapi.registry import DeleteOptions, Registry
+from grove_dp.testing.kubeapi.registry import Registry
 from grove_dp.testing.kubeapi.store import Change, Place, Store, Stored
 
 __all__ = ["Garbage"]
 
 NAMESPACE = ("", "namespaces")
-EVENTS = ("", "events")
 
 
 class Garbage:

@@ -55,8 +55,6 @@ class Rules:
     counted = True  # metadata.generation
     unconditional = True  # a PUT needs no resourceVersion
     returned = False  # DELETE answers with the object instead of a Status
-    status_metadata = True  # a write to /status may change metadata too
-    count_from_zero = False
 
     def created(self, document: Document) -> Document:
         """Defaults, and what the server itself writes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
 from typing import Any, Final
@@ -25,6 +26,9 @@ __all__ = [
     "is_subdomain",
     "metadata_faults",
     "path_segment",
+    "tidy",
+    "timestamp",
+    "unknown_metadata",
     "update_faults",
 ]
 
@@ -36,6 +40,7 @@ METADATA: Final = frozenset(
     "generation labels "
     "managedFields name namespace ownerReferences resourceVersion selfLink uid".split()
 )
+EMPTIED: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 ANNOTATIONS_BYTES: Final = 256 * 1024
 NAME_CHARACTERS: Final = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
@@ -244,3 +249,25 @@ def _go(values: list[str]) -> str:
 def unknown_metadata(metadata: Mapping[str, Any]) -> list[str]:
     """Fields that no object has."""
     return [name for name in metadata if name not in METADATA]
+
+
+# ------------------------------------------------------------ what the server writes
+
+
+@lru_cache(1_000)
+def _written(wall_s: int) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def timestamp(wall_s: float) -> str:
+    """A time as documents have it, in whole seconds."""
+    return _written(int(wall_s))
+
+
+def tidy(document: Document) -> Document:
+    """Empty maps and lists in metadata are as good as absent, and are not shown."""
+    metadata: Document = document["metadata"]
+    empty = [name for name in EMPTIED if name in metadata and not metadata[name]]
+    if not empty:
+        return document
+    return {**document, "metadata": {name: value for name, value in metadata.items() if name not in empty}}

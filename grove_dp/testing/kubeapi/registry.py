@@ -5,7 +5,7 @@
              precondition ─► version ─► what the caller may not touch ─► defaults ─► generation ─► faults
              ─► the same as before? nothing is written
              ─► the last finalizer of a deleted object gone? it goes
-    delete   precondition ─► grace ─► finalizers ─► marked, or gone
+    delete   as `deletion` says
 
 A refusal leaves everything as it was.
 """
@@ -13,29 +13,26 @@ A refusal leaves everything as it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import lru_cache
 from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
 from grove_dp.clock import Clock
 from grove_dp.testing.kubeapi import answers
 from grove_dp.testing.kubeapi.answers import Cause, Document
+from grove_dp.testing.kubeapi.deletion import DeleteOptions, ending_of, is_ripe
 from grove_dp.testing.kubeapi.kinds import Kind
 from grove_dp.testing.kubeapi.metadata import (
-    FINALIZER_FOREGROUND,
-    FINALIZER_ORPHAN,
     generated_name,
     metadata_faults,
+    tidy,
+    timestamp,
     unknown_metadata,
     update_faults,
 )
 from grove_dp.testing.kubeapi.store import Key, Store, Stored
 
-__all__ = ["DeleteOptions", "Registry"]
+__all__ = ["Registry"]
 
 MODIFIED: Final = (
     "the object has been modified; please apply your changes to the latest version and try again"
@@ -43,26 +40,6 @@ MODIFIED: Final = (
 SYSTEM: Final = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 KEPT: Final = (*SYSTEM, "generation")
 NAMESPACE: Final = ("", "namespaces")
-
-
-@lru_cache(1_000)
-def _timestamp(wall_s: int) -> str:
-    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class Preconditions(msgspec.Struct, frozen=True, rename="camel"):
-    """What must be true of the object to be deleted."""
-
-    uid: str | None = None
-    resource_version: str | None = None
-
-
-class DeleteOptions(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of a DELETE."""
-
-    grace_period_seconds: int | None = None
-    propagation_policy: str | None = None
-    preconditions: Preconditions | None = None
 
 
 class Registry:
@@ -73,9 +50,9 @@ class Registry:
         self._clock = clock
         self._rng = rng
 
-    def timestamp(self, later_s: float = 0) -> str:
+    def timestamp(self) -> str:
         """The wall clock's time as documents have it."""
-        return _timestamp(int(self._clock.wall() + later_s))
+        return timestamp(self._clock.wall())
 
     def get(self, kind: Kind, key: Key) -> Stored:
         """404 if there is none."""
@@ -113,7 +90,7 @@ class Registry:
         key = (namespace if kind.namespaced else "", new["metadata"]["name"])
         if self._store.table(kind.resource).get(key) is not None:
             raise answers.already_exists(kind.group, kind.plural, key[1], generated)
-        return self._store.put(kind.resource, _tidy(new), None)
+        return self._store.put(kind.resource, tidy(new), None)
 
     def _check_namespace_of(self, kind: Kind, metadata: Document, namespace: str) -> None:
         said = metadata.get("namespace")
@@ -261,95 +238,27 @@ class Registry:
 
     def _store_changed(self, kind: Kind, old: Stored, new: Document) -> Stored:
         metadata = new["metadata"]
-        if "deletionTimestamp" in metadata and _is_ripe(metadata):
+        if "deletionTimestamp" in metadata and is_ripe(metadata):
             self._store.remove(kind.resource, old)
-            return Stored(_tidy(new), old.version)
+            return Stored(tidy(new), old.version)
         metadata = {**metadata, "resourceVersion": old.metadata["resourceVersion"]}
-        if _tidy({**new, "metadata": metadata}) == old.document:
+        if tidy({**new, "metadata": metadata}) == old.document:
             return old
-        return self._store.put(kind.resource, _tidy(new), old)
+        return self._store.put(kind.resource, tidy(new), old)
+
+    def overwrite(self, kind: Kind, old: Stored, document: Document) -> Stored:
+        """Write what no caller may: a pod's node, a condition of the server's own."""
+        return self._store.put(kind.resource, tidy(document), old)
 
     # ------------------------------------------------------------ delete
 
     def delete(self, kind: Kind, key: Key, options: DeleteOptions) -> tuple[Stored, bool]:
         """The object as it then is, or last was, and whether it is gone."""
         old = self.get(kind, key)
-        self.check_preconditions(kind, old, options.preconditions)
-        if (ending := kind.rules.ending(old.document, self.timestamp())) is not None:
-            return (old, False) if ending == old.document else (self.overwrite(kind, old, ending), False)
-        metadata = dict(old.metadata)
-        graceful, pending = self._grace(kind, old, metadata, options)
-        if pending:
-            return old, False
-        finalizers = _finalizers(metadata.get("finalizers") or [], options.propagation_policy)
-        metadata["finalizers"] = finalizers
-        if not graceful and not finalizers:
-            return self._store.remove(kind.resource, old), True
-        if not graceful:
-            self._mark(metadata)
-        gone = graceful and not finalizers and metadata["deletionGracePeriodSeconds"] == 0
-        document = _tidy({**old.document, "metadata": metadata})
-        if _content_of_metadata(document) == _content_of_metadata(old.document):
-            return old, False
-        marked = self._store.put(kind.resource, document, old)
-        return (self._store.remove(kind.resource, marked), True) if gone else (marked, False)
-
-    def overwrite(self, kind: Kind, old: Stored, document: Document) -> Stored:
-        """Write what no caller may: a pod's node, a namespace's end."""
-        return self._store.put(kind.resource, _tidy(document), old)
-
-    def check_preconditions(self, kind: Kind, old: Stored, wanted: Preconditions | None) -> None:
-        """409 if it is not the object that was meant."""
-        if wanted is None:
-            return
-        known = old.metadata["resourceVersion"]
-        if wanted.uid is not None and wanted.uid != old.uid:
-            why = (
-                f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({old.uid}). "
-                "The object might have been deleted and then recreated"
-            )
-            raise answers.conflict(kind.group, kind.kind, old.key[1], why)
-        if wanted.resource_version is not None and wanted.resource_version != known:
-            why = (
-                f"the ResourceVersion in the precondition ({wanted.resource_version}) does not match the "
-                f"ResourceVersion in record ({known}). The object might have been modified"
-            )
-            raise answers.conflict(kind.group, kind.kind, old.key[1], why)
-
-    def _grace(
-        self, kind: Kind, old: Stored, metadata: Document, options: DeleteOptions
-    ) -> tuple[bool, bool]:
-        """Mark *metadata* for an end in some seconds; whether it was marked, and whether it was before."""
-        asked = options.grace_period_seconds
-        asked = 1 if asked is not None and asked < 0 else asked
-        if kind.rules.grace_s(old.document, asked) is None:
-            return False, False
-        if "deletionTimestamp" in metadata:
-            left: int | None = metadata.get("deletionGracePeriodSeconds")
-            if not left:
-                return False, False
-            if asked is None or asked >= left:
-                return False, True
-            metadata["deletionTimestamp"] = self._shortened(metadata["deletionTimestamp"], left, asked)
-            metadata["deletionGracePeriodSeconds"] = asked
-            return True, False
-        period = kind.rules.grace_s(old.document, asked) or 0
-        metadata["deletionTimestamp"] = self.timestamp(period)
-        metadata["deletionGracePeriodSeconds"] = period
-        _count(metadata)
-        return True, False
-
-    def _shortened(self, ends_at: str, old_s: int, new_s: int) -> str:
-        began = datetime.fromisoformat(ends_at).timestamp() - old_s
-        return self.timestamp(max(began + new_s - self._clock.wall(), 0))
-
-    def _mark(self, metadata: Document) -> None:
-        """Deleted, but for its finalizers."""
-        if "deletionTimestamp" not in metadata:
-            _count(metadata)
-        now = self.timestamp()
-        metadata["deletionTimestamp"] = min(metadata.get("deletionTimestamp", now), now)
-        metadata["deletionGracePeriodSeconds"] = 0
+        ending = ending_of(kind, old, options, self._clock.wall())
+        if ending.document is not None:
+            old = self._store.put(kind.resource, ending.document, old)
+        return (self._store.remove(kind.resource, old), True) if ending.gone else (old, False)
 
 
 def _undecodable(kind: Kind, document: Document, why: str, patched: bool) -> answers.Refusal:
@@ -371,42 +280,6 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if type(value) is list else value
 
 
-def _is_ripe(metadata: Document) -> bool:
-    """Nothing keeps it any more."""
-    return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
-
-
-def _count(metadata: Document) -> None:
-    if metadata.get("generation"):
-        metadata["generation"] += 1
-
-
-def _finalizers(old: list[str], policy: str | None) -> list[str]:
-    """Those that are there, and the garbage collector's own as the propagation policy says."""
-    own = {"Orphan": FINALIZER_ORPHAN, "Foreground": FINALIZER_FOREGROUND, "Background": None}
-    if policy is None:
-        return old
-    others = [name for name in old if name not in (FINALIZER_ORPHAN, FINALIZER_FOREGROUND)]
-    return [*others, chosen] if (chosen := own[policy]) else others
-
-
 def _content(document: Document, has_status: bool) -> Document:
     left_out = ("metadata", "status") if has_status else ("metadata",)
     return {name: value for name, value in document.items() if name not in left_out}
-
-
-def _content_of_metadata(document: Document) -> Document:
-    return {name: value for name, value in document["metadata"].items() if name != "resourceVersion"}
-
-
-def _tidy(document: Document) -> Document:
-    """Empty metadata maps and lists are as good as absent, and are not shown."""
-    metadata: Document = document["metadata"]
-    empty = [
-        name
-        for name in ("labels", "annotations", "finalizers", "ownerReferences")
-        if name in metadata and not metadata[name]
-    ]
-    if not empty:
-        return document
-    return {**document, "metadata": {name: value for name, value in metadata.items() if name not in empty}}

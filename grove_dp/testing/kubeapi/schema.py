@@ -10,19 +10,17 @@ looked at again; the real server does the same and calls it ratcheting.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from datetime import datetime
 from typing import Any, Final
 
-from grove_dp.testing.kubeapi.answers import Cause, Document, invalid_value, required, shown
+from grove_dp.testing.kubeapi.answers import Cause, Document, invalid_value, required
+from grove_dp.testing.kubeapi.checks import Check, checks_of
 
 __all__ = ["Schema"]
 
 ABSENT: Final = object()
 EMBEDDED: Final = frozenset(("apiVersion", "kind", "metadata"))
-Check = Callable[[Any, str], Iterator[Cause]]
 _JSON_TYPES: Final[tuple[tuple[type, str], ...]] = (
     (bool, "boolean"),
     (int, "integer"),
@@ -63,7 +61,7 @@ class Schema:
         additional = source.get("additionalProperties")
         self.additional = Schema(additional) if isinstance(additional, dict) else None
         self.preserve |= additional is True
-        self.checks = list(_checks(source))
+        self.checks = [*checks_of(source), *_combined(source)]
 
     # ------------------------------------------------------------ what is stored
 
@@ -181,132 +179,31 @@ def _where(path: str) -> str:
     return f"{path} in body" if path else "<nil>"
 
 
-# ------------------------------------------------------------ checks of one value
+# ------------------------------------------------------------ schemas of schemas
 
 
-def _checks(source: Document) -> Iterator[Check]:
-    for keyword, made in _KEYWORDS.items():
+def _combined(source: Document) -> Iterator[Check]:
+    for keyword, made in _COMBINATIONS.items():
         if source.get(keyword) is not None:
-            yield made(source[keyword], source)
+            yield made(source[keyword])
 
 
-def _bound(
-    word: str, exclusive: str, fails: Callable[[Any, Any, bool], bool]
-) -> Callable[[Any, Document], Check]:
-    def made(limit: Any, source: Document) -> Check:
-        strict = bool(source.get(exclusive))
-        words = f"{word} than {limit}" if strict else f"{word} than or equal to {limit}"
-
-        def check(value: Any, path: str) -> Iterator[Cause]:
-            if isinstance(value, (int, float)) and fails(value, limit, strict):
-                yield invalid_value(path, value, f"{path} in body should be {words}")
-
-        return check
-
-    return made
-
-
-def _at_least(size: str, kind: type) -> Callable[[Any, Document], Check]:
-    def made(limit: int, _: Document) -> Check:
-        def check(value: Any, path: str) -> Iterator[Cause]:
-            if isinstance(value, kind) and len(value) < limit:  # type: ignore[arg-type]
-                told = value if kind is str else len(value)  # type: ignore[arg-type]
-                yield invalid_value(path, told, f"{path} in body should {size.format(limit)}")
-
-        return check
-
-    return made
-
-
-def _max_length(limit: int, _: Document) -> Check:
-    def check(value: Any, path: str) -> Iterator[Cause]:
-        if isinstance(value, str) and len(value) > limit:
-            yield Cause("FieldValueTooLong", path, f"Too long: may not be more than {limit} bytes")
-
-    return check
-
-
-def _at_most(kind: type) -> Callable[[Any, Document], Check]:
-    def made(limit: int, _: Document) -> Check:
-        def check(value: Any, path: str) -> Iterator[Cause]:
-            if isinstance(value, kind) and len(value) > limit:  # type: ignore[arg-type]
-                words = f"must have at most {limit} item{'s' if limit != 1 else ''}"
-                yield Cause("FieldValueTooMany", path, f"Too many: {len(value)}: {words}")  # type: ignore[arg-type]
-
-        return check
-
-    return made
-
-
-def _pattern(pattern: str, _: Document) -> Check:
-    found = re.compile(pattern)
-
-    def check(value: Any, path: str) -> Iterator[Cause]:
-        if isinstance(value, str) and not found.search(value):
-            yield invalid_value(path, value, f"{path} in body should match '{pattern}'")
-
-    return check
-
-
-def _enum(allowed: list[Any], _: Document) -> Check:
-    words = ", ".join(shown(value) if isinstance(value, str) else f'"{shown(value)}"' for value in allowed)
-
-    def check(value: Any, path: str) -> Iterator[Cause]:
-        if value not in allowed:
-            message = f"Unsupported value: {shown(value)}: supported values: {words}"
-            yield Cause("FieldValueNotSupported", path, message)
-
-    return check
-
-
-def _format(name: str, _: Document) -> Check:
-    def check(value: Any, path: str) -> Iterator[Cause]:
-        if name == "date-time" and isinstance(value, str) and not _is_time(value):
-            detail = f"{path} in body must be of type date-time: {shown(value)}"
-            yield Cause("FieldValueTypeInvalid", path, f"Invalid value: {shown(value)}: {detail}")
-
-    return check
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None and "T" in text
-    except ValueError:
-        return False
-
-
-def _list_type(kind: str, source: Document) -> Check:
-    keys: list[str] = source.get("x-kubernetes-list-map-keys") or []
-
-    def check(value: Any, path: str) -> Iterator[Cause]:
-        if kind == "atomic" or not isinstance(value, list):
-            return
-        seen: list[Any] = []
-        for index, item in enumerate(value):
-            key = {name: item.get(name) for name in keys if name in item} if kind == "map" else item
-            if key in seen:
-                yield Cause("FieldValueDuplicate", f"{path}[{index}]", f"Duplicate value: {shown(key)}")
-            seen.append(key)
-
-    return check
-
-
-def _one_holds(word: str, good: Callable[[int], bool]) -> Callable[[Any, Document], Check]:
-    def made(sources: list[Document], _: Document) -> Check:
+def _one_holds(word: str, good: Callable[[int], bool]) -> Callable[[Any], Check]:
+    def made(sources: list[Document]) -> Check:
         schemas = [Schema(source) for source in sources]
 
         def check(value: Any, path: str) -> Iterator[Cause]:
             holding = sum(not any(schema.faults(value, path)) for schema in schemas)
             if not good(holding):
-                words = f'"{path}" must validate {word}'
-                yield invalid_value(path, value if isinstance(value, (str, int)) else "", words)
+                told = value if isinstance(value, (str, int)) else ""
+                yield invalid_value(path, told, f'"{path}" must validate {word}')
 
         return check
 
     return made
 
 
-def _all_of(sources: list[Document], _: Document) -> Check:
+def _all_of(sources: list[Document]) -> Check:
     schemas = [Schema(source) for source in sources]
 
     def check(value: Any, path: str) -> Iterator[Cause]:
@@ -316,7 +213,7 @@ def _all_of(sources: list[Document], _: Document) -> Check:
     return check
 
 
-def _not(source: Document, _: Document) -> Check:
+def _not(source: Document) -> Check:
     schema = Schema(source)
 
     def check(value: Any, path: str) -> Iterator[Cause]:
@@ -326,23 +223,7 @@ def _not(source: Document, _: Document) -> Check:
     return check
 
 
-_KEYWORDS: Final[dict[str, Callable[[Any, Document], Check]]] = {
-    "minimum": _bound(
-        "greater", "exclusiveMinimum", lambda value, low, strict: value < low or (strict and value == low)
-    ),
-    "maximum": _bound(
-        "less", "exclusiveMaximum", lambda value, high, strict: value > high or (strict and value == high)
-    ),
-    "minLength": _at_least("be at least {} chars long", str),
-    "minItems": _at_least("have at least {} items", list),
-    "minProperties": _at_least("have at least {} properties", dict),
-    "maxLength": _max_length,
-    "maxItems": _at_most(list),
-    "maxProperties": _at_most(dict),
-    "pattern": _pattern,
-    "enum": _enum,
-    "format": _format,
-    "x-kubernetes-list-type": _list_type,
+_COMBINATIONS: Final[dict[str, Callable[[Any], Check]]] = {
     "anyOf": _one_holds("at least one schema (anyOf)", lambda holding: holding > 0),
     "oneOf": _one_holds("one and only one schema (oneOf)", lambda holding: holding == 1),
     "allOf": _all_of,

@@ -23,13 +23,14 @@ from grove_dp.testing.kubeapi import answers
 from grove_dp.testing.kubeapi.answers import Document, Refusal
 from grove_dp.testing.kubeapi.builtin import CRDS, builtin
 from grove_dp.testing.kubeapi.crds import defined
+from grove_dp.testing.kubeapi.deletion import DeleteOptions
 from grove_dp.testing.kubeapi.discovery import discovered
 from grove_dp.testing.kubeapi.faults import Faults
 from grove_dp.testing.kubeapi.garbage import Garbage
 from grove_dp.testing.kubeapi.lists import Lists, list_body, selector_of
 from grove_dp.testing.kubeapi.patches import patched
 from grove_dp.testing.kubeapi.paths import Call, Kinds, split
-from grove_dp.testing.kubeapi.registry import DeleteOptions, Registry
+from grove_dp.testing.kubeapi.registry import Registry
 from grove_dp.testing.kubeapi.store import WINDOW, Change, Store
 from grove_dp.testing.kubeapi.subresources import bind, evict, scale_of, scaled
 from grove_dp.testing.kubeapi.watches import WatchReply, watch

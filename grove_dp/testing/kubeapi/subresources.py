@@ -9,9 +9,10 @@ import msgspec
 
 from grove_dp.testing.kubeapi import answers
 from grove_dp.testing.kubeapi.answers import Document
+from grove_dp.testing.kubeapi.deletion import DeleteOptions, check_preconditions
 from grove_dp.testing.kubeapi.kinds import Kind, Scale, at
 from grove_dp.testing.kubeapi.pods import with_condition
-from grove_dp.testing.kubeapi.registry import DeleteOptions, Registry
+from grove_dp.testing.kubeapi.registry import Registry
 from grove_dp.testing.kubeapi.selectors import selector_text
 from grove_dp.testing.kubeapi.store import Key, Stored
 
@@ -142,7 +143,7 @@ def evict(registry: Registry, kind: Kind, key: Key, body: bytes) -> Document:
         raise answers.bad_request("name in URL does not match name in Eviction object")
     pod = registry.get(kind, key)
     options = eviction.delete_options or DeleteOptions()
-    registry.check_preconditions(kind, pod, options.preconditions)
+    check_preconditions(kind, pod, options.preconditions)
     condition = {
         "type": "DisruptionTarget",
         "status": "True",

@@ -1,12 +1,11 @@
-"""A kubelet for all nodes at once: pods bound to a node run, fail, end. No container is started.
+"""The kubelet itself: pods bound to a node run, fail, end.
 
     pod gets a node ──► init containers, one by one ──► Running ──► Ready ──► (fails)      its Course
     pod is deleted  ──► its end, at most its grace period ──► gone, if it is still the same pod
     node is lost    ──► NotReady; its pods are not Ready, and whatever is deleted there stays
 
-What becomes of a pod is its `Course`; what runs in it, if anything, is `Containers`. It talks to the API
-server like any client (`Access`), so it serves the real one and ours, in the clock's time. `FakeKubelet` is
-the same in a thread of its own, for tests that block.
+Each pod has a task of its own that follows its course in the clock's time; writes go out a few at a time, and
+again until they are heard. A pod is known by its uid: what was meant for one never hits another of its name.
 """
 
 from __future__ import annotations
@@ -14,31 +13,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, Self
 
 import msgspec
 
 from grove_dp.clock import Clock, SystemClock
-from grove_dp.kube.access import Access, connect
+from grove_dp.kube.access import Access
 from grove_dp.kube.errors import ApiError, ApiUnreachable, Conflict, Invalid, NotFound
 from grove_dp.kube.informer import Change, Informer
 from grove_dp.kube.objects import NODES, PODS, Meta
-from grove_dp.testing.controlplane.api import Api
-from grove_dp.testing.podstatus import Document, failed, initialising, running, unready
+from grove_dp.testing.kubelet.status import Document, failed, initialising, running, unready
 
-__all__ = ["Containers", "Course", "FakeKubelet", "Kubelet", "Nothing"]
+__all__ = ["Containers", "Course", "Kubelet", "Nothing"]
 
-T = TypeVar("T")
 RETRY_S: Final = 0.1
 WRITERS: Final = 16
-THREADS: Final = 32
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -100,7 +94,7 @@ class _Pod(msgspec.Struct, frozen=True):
         return node
 
 
-def _ordinary(_: Document) -> Course:
+def ordinary(_: Document) -> Course:
     return Course()
 
 
@@ -112,7 +106,7 @@ class Kubelet:
         api: Access,
         clock: Clock | None = None,
         *,
-        course: Callable[[Document], Course] = _ordinary,
+        course: Callable[[Document], Course] = ordinary,
         containers: Containers | None = None,
     ) -> None:
         self._api = api
@@ -285,115 +279,3 @@ class Kubelet:
 
     def _now(self) -> str:
         return datetime.fromtimestamp(int(self._clock.wall()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-# ------------------------------------------------------------ for tests that block
-
-
-class FakeKubelet:
-    """A `Kubelet` in a thread, between `start` and `close`. *address* gives a pod its IP address.
-
-    Subclasses may run something in pods: *address* and `_stop` are called in threads, and may block.
-    """
-
-    def __init__(
-        self,
-        api: Api,
-        address: Callable[[Document], str] | None = None,
-        course: Callable[[Document], Course] = _ordinary,
-    ) -> None:
-        self._kubeconfig = api.access.kubeconfig
-        self._address = address
-        self._course = course
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
-        self._loop: asyncio.AbstractEventLoop
-        self._kubelet: Kubelet
-        self._closing: asyncio.Event
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """From now on pods run."""
-        self._thread.start()
-        self._started.wait()
-        if self._failure is not None:
-            raise self._failure
-
-    def close(self) -> None:
-        """Pods stay as they are."""
-        with suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join()
-
-    def set_ready(self, namespace: str, name: str, ready: bool) -> Document:
-        """The pod passes its readiness probe, or fails it."""
-        return self._done(self._kubelet.set_ready(namespace, name, ready))
-
-    def fail(self, namespace: str, name: str, code: int = 1, reason: str = "Error") -> Document:
-        """All containers end with this exit code, and nothing starts them again."""
-        return self._done(self._kubelet.fail(namespace, name, code, reason))
-
-    def lose(self, node: str) -> None:
-        """Nobody hears of the node any more."""
-        self._done(self._kubelet.lose(node))
-
-    def find(self, node: str) -> None:
-        """It is back."""
-        self._done(self._kubelet.find(node))
-
-    def _stop(self, pod: Document) -> None:
-        """Return when nothing runs in it any more."""
-
-    def _done(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._closing = asyncio.Event()
-        try:
-            with ThreadPoolExecutor(THREADS, "containers") as threads:
-                await self._act(threads)
-        except BaseException as error:
-            self._failure = error
-            raise
-        finally:
-            self._started.set()
-
-    async def _act(self, threads: ThreadPoolExecutor) -> None:
-        containers: Containers = Nothing()
-        if self._address is not None:
-            containers = _Blocking(threads, self._address, self._stop)
-        async with (
-            await connect(self._kubeconfig) as api,
-            Kubelet(api, course=self._course, containers=containers) as self._kubelet,
-        ):
-            self._started.set()
-            await self._closing.wait()
-
-
-class _Blocking:
-    def __init__(
-        self, threads: ThreadPoolExecutor, start: Callable[[Document], str], stop: Callable[[Document], None]
-    ) -> None:
-        self._threads = threads
-        self._start = start
-        self._stop = stop
-
-    async def start(self, pod: Document) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._start, pod)
-
-    async def stop(self, pod: Document) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._stop, pod)
