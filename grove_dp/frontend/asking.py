@@ -2,6 +2,11 @@
 
 Connections are not kept: a kept one says that a process lives, a new one that it accepts. A body is read up
 to BODY_MAX.
+
+What decides whether a worker serves (`urgent`: its health and its models) is asked at once. Of everything
+else ASIDE_PER_S questions a second are begun: one costs the control loop half a millisecond and more, and of
+a thousand workers that come together the last would otherwise serve when all had been asked everything. It is
+a rate and not a number at a time, for a worker that hangs must not delay the questions to others.
 """
 
 import asyncio
@@ -15,6 +20,7 @@ from grove_dp.routing.workers import Worker
 __all__ = ["BODY_MAX", "Asker", "NoAnswer"]
 
 BODY_MAX: Final = 4 << 20
+ASIDE_PER_S: Final = 100.0
 
 
 class NoAnswer(Exception):
@@ -26,11 +32,12 @@ class Asker:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, happy_eyeballs_delay=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"User-Agent": "grove-dp"},
         )
+        self._next_aside = 0.0
         return self
 
     async def __aexit__(
@@ -38,13 +45,24 @@ class Asker:
     ) -> None:
         await self._session.close()
 
-    async def get(self, worker: Worker, path: str, timeout_s: float) -> bytes:
-        """The body of a 200; anything else is NoAnswer."""
+    async def get(self, worker: Worker, path: str, timeout_s: float, *, urgent: bool = False) -> bytes:
+        """The body of a 200; anything else is NoAnswer. The time runs from when it is sent."""
+        if not urgent:
+            await self._turn()
         return await self._ask("GET", worker, path, timeout_s, None)
 
     async def post(self, worker: Worker, path: str, body: bytes, timeout_s: float) -> bytes:
-        """The same for a POST of JSON."""
+        """The same for a POST of JSON; never urgent."""
+        await self._turn()
         return await self._ask("POST", worker, path, timeout_s, body)
+
+    async def _turn(self) -> None:
+        """Wait for our turn among the questions that are not urgent."""
+        now = asyncio.get_running_loop().time()
+        begins = max(self._next_aside, now)
+        self._next_aside = begins + 1 / ASIDE_PER_S
+        if begins > now:
+            await asyncio.sleep(begins - now)
 
     async def _ask(
         self, method: str, worker: Worker, path: str, timeout_s: float, body: bytes | None

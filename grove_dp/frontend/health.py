@@ -124,7 +124,7 @@ class Prober:
             return None
 
     async def _get(self, worker: Worker, path: str) -> bytes:
-        return await self._asker.get(worker, path, self._settings().health.timeout_s)
+        return await self._asker.get(worker, path, self._settings().health.timeout_s, urgent=True)
 
 
 async def _nothing() -> None:

@@ -12,6 +12,7 @@ A worker that leaves is looked at each REAP_S while there is one; an idle fronte
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -56,6 +57,7 @@ class DataPlane:
         self._version = msgspec.json.encode({"version": __version__})
         self._listeners: list[Callable[[], None]] = []
         self._soon: asyncio.TimerHandle | None = None
+        self._took_s = 0.0  # the last publication; 15 ms with a thousand workers
         self._reaping: asyncio.TimerHandle | None = None
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -66,10 +68,12 @@ class DataPlane:
         """The registry or the settings changed: tell the plane within COALESCE_S."""
         self._reset_taken()
         if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(COALESCE_S, self.publish)
+            wait_s = max(COALESCE_S, 3 * self._took_s)  # a quarter of the loop's time goes into tables
+            self._soon = asyncio.get_running_loop().call_later(wait_s, self.publish)
 
     def publish(self) -> None:
         """Tell the plane now."""
+        began = time.monotonic()
         self._reset_taken()
         if self._soon is not None:
             self._soon.cancel()
@@ -93,6 +97,7 @@ class DataPlane:
             self._reaping = asyncio.get_running_loop().call_later(REAP_S, self._reap)
         for listener in self._listeners:
             listener()
+        self._took_s = time.monotonic() - began
 
     def flush(self) -> None:
         """Tell the plane now if there is something to tell."""
@@ -105,9 +110,13 @@ class DataPlane:
 
     def _reap(self) -> None:
         self._reaping = None
-        for worker_id in self.registry.reap(lambda slot: self.native.book(slot).inflight):
+        gone = self.registry.reap(lambda slot: self.native.book(slot).inflight)
+        for worker_id in gone:
             _log.info("worker has gone", extra={"worker": worker_id})
-        self.publish()
+        if gone:
+            self.changed()
+        elif self.registry.waiting_to_go:
+            self._reaping = asyncio.get_running_loop().call_later(REAP_S, self._reap)
 
     def booked(self) -> list[Booked]:
         """Every worker with its book."""

@@ -1,6 +1,8 @@
 """What each ready worker says of its load in GET /metrics: the room of its cache, and how much is in use.
 
-Asked each second or two: each SHORT_S of a worker that answers fast, LONG_S of one that takes its time.
+Asked each second or two: each SHORT_S of a worker that answers fast, LONG_S of one that takes its time. Of
+many workers each is asked more seldom, all together SCRAPES_PER_S times a second: the control loop has other
+work.
 What was learnt stays when a scrape fails; the books go on with our own requests, and nothing waits for this.
 """
 
@@ -18,6 +20,7 @@ __all__ = ["Scraper"]
 SHORT_S: Final = 1.0
 LONG_S: Final = 2.0
 SLOW_S: Final = 0.05  # an answer that takes longer
+SCRAPES_PER_S: Final = 50.0
 
 NOT_SAID: Final = -1.0
 
@@ -36,6 +39,7 @@ class Scraper:
     ) -> None:
         """*scraped* takes slot, capacity and pinned tokens (< 0: not said); *failed* is called for each
         scrape that brought nothing, *changed* for a new block size."""
+        self._registry = registry
         self._asker = asker
         self._scraped = scraped
         self._changed = changed
@@ -55,7 +59,8 @@ class Scraper:
             else:
                 self._tell(worker, engine_loads(text))
             took = self._clock.now() - began
-            await self._clock.sleep(SHORT_S if took < SLOW_S else LONG_S)
+            pause_s = SHORT_S if took < SLOW_S else LONG_S
+            await self._clock.sleep(max(pause_s, len(self._registry) / SCRAPES_PER_S))
 
     def _tell(self, worker: Worker, loads: dict[int, EngineLoad]) -> None:
         load = loads.get(max(worker.spec.rank, 0))

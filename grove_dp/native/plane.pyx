@@ -17,6 +17,7 @@ from grove_dp.native.meter cimport (
     gdp_series_histogram,
 )
 
+import functools
 import ipaddress
 import os
 import socket
@@ -181,9 +182,12 @@ cdef int _read_late(rule, gdp_late_rule *r) except -1:
     return 0
 
 
+_ip_address = functools.lru_cache(maxsize=8192)(ipaddress.ip_address)  # PERF: 1,000 of them for every table
+
+
 cdef int _read_worker(row, gdp_worker *w) except -1:
     cdef bytes name = row.id.encode(), authority = row.authority.encode()
-    address = ipaddress.ip_address(row.ip)
+    address = _ip_address(row.ip)
     cdef bytes packed = address.packed
     if len(name) >= GDP_ID_MAX or len(authority) >= GDP_ID_MAX:
         raise ValueError(f"worker id or authority is longer than {GDP_ID_MAX - 1} bytes: {row.id}")

@@ -6,6 +6,7 @@ base goes by the first name that its worker lists, whatever name a request used.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ class _Card(Struct):
     max_model_len: int | None = None
 
 
+@lru_cache(maxsize=8_192)  # PERF: asked of every worker for every table
 def _card(name: str, body: bytes) -> _Card:
     try:
         return msgspec.json.decode(body, type=_Card)

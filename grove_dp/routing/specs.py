@@ -6,6 +6,7 @@ before the client's, TLS is not spoken), so it is refused, and the message says 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal
 
@@ -125,6 +126,7 @@ _URL_CHECKS: tuple[_Part, ...] = (
 )
 
 
+@lru_cache(maxsize=8_192)  # PERF: asked of every worker after every change
 def literal_address(host: str) -> str | None:
     """The host in its shortest form if it is an IP address, else None."""
     try:

@@ -79,6 +79,7 @@ class Worker(Struct, eq=False):
     draining: bool = False
     leaving: bool = False
     models: dict[str, bytes] = {}
+    base: str | None = None  # the model that its adapters belong to
     block_size: int | None = None  # of its KV cache, as its metrics tell
     heals: bool = False  # its events have a hole that requests are to fill
 
@@ -286,6 +287,7 @@ class Registry:
 
     def _say_models(self, worker: Worker, models: Mapping[str, bytes]) -> None:
         worker.models = dict(models)
+        worker.base = base_of(models)
         for name in models:
             self._note(name)
 
@@ -337,7 +339,7 @@ class Registry:
 
     def class_of(self, worker: Worker) -> int:
         """Workers of one base model are taken to be alike; beyond CLASSES models share."""
-        base = base_of(worker.models)
+        base = worker.base
         return 0 if base is None else self._classes.setdefault(base, len(self._classes) % CLASSES)
 
 
