@@ -88,6 +88,9 @@ bench-page: build ## a frontend under load, drawn from its /metrics alone (bench
 bench-external: build ## latency of the metrics adapter's port, beside a bare aiohttp port
 	@$(PY) -m bench.external.latency $(ARGS)
 
+bench-kube: build ## the Kubernetes layer on the real control plane, beside the kubernetes package
+	@$(PY) -m bench.kube $(ARGS)
+
 bench-quality: dev ## every routing policy in virtual time, 8 workers, 80 and 95 % load: who answers soonest
 	@$(PY) -m bench.quality --gate $(ARGS)
 
