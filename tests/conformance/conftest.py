@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from grove_dp.kube.cluster import open_cluster
-from grove_dp.testing.kubeapi import InProcess, Server, serving
+from grove_dp.testing.kubeapi import InProcess, Server
+from grove_dp.testing.kubeapi.serve import serving
 
 pytest.register_assert_rewrite("tests.conformance.cases")
 

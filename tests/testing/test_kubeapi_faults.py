@@ -7,7 +7,8 @@ import pytest
 from grove_dp.clock import ManualClock
 from grove_dp.kube.access import Access, connect
 from grove_dp.kube.errors import ApiError, ApiUnreachable, Conflict, Expired, TooManyRequests, Unauthorized
-from grove_dp.testing.kubeapi import InProcess, Server, serving
+from grove_dp.testing.kubeapi import InProcess, Server
+from grove_dp.testing.kubeapi.serve import serving
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"

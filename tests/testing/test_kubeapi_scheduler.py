@@ -24,9 +24,7 @@ async def api():
 
 async def bound(api):
     await asyncio.sleep(0.1)
-    return {
-        item["metadata"]["name"]: item["spec"].get("nodeName") for item in (await api.get(PODS))["items"]
-    }
+    return {item["metadata"]["name"]: item["spec"].get("nodeName") for item in (await api.get(PODS))["items"]}
 
 
 async def scheduled(api, name):
@@ -103,7 +101,10 @@ async def test_a_pod_is_bound_where_its_affinity_pins_it(api):
         await add(api, name)
     expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n3"]}
     field = {"key": "metadata.name", "operator": "In", "values": ["n2"]}
-    for name, term in (("by-label", {"matchExpressions": [expression]}), ("by-name", {"matchFields": [field]})):
+    for name, term in (
+        ("by-label", {"matchExpressions": [expression]}),
+        ("by-name", {"matchFields": [field]}),
+    ):
         await place(api, name, affinity={"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [term]}}})
     assert await bound(api) == {"by-label": "n3", "by-name": "n2"}
 

@@ -12,7 +12,8 @@ from grove_dp.kube.access import Access, connect
 from grove_dp.kube.errors import NotFound
 from grove_dp.kube.informer import Informer
 from grove_dp.kube.objects import PODS, Pod
-from grove_dp.testing.kubeapi import InProcess, Reply, Server, WatchReply, serving
+from grove_dp.testing.kubeapi import InProcess, Reply, Server, WatchReply
+from grove_dp.testing.kubeapi.serve import serving
 from grove_dp.testing.loopclock import LoopClock
 
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -2,7 +2,7 @@
 
     server = Server(clock)
     api = Access(InProcess(server))                 no sockets, virtual time if the clock is virtual
-    async with serving(server, folder) as served:   or HTTP on loopback, with a kubeconfig
+    async with serving(server, folder) as served:   or HTTP on loopback, with a kubeconfig (`serve`)
 
 In scope, and equal to the real one word by word (`tests/conformance` asks both the same): versions,
 conflicts, generated names, selectors, pages, watches with bookmarks and 410, merge and JSON patches, status,
@@ -19,15 +19,15 @@ apply, unknown fields of built-in kinds. For those there is the real one (`contr
 `answers`      refusals, word by word; `selectors`, `patches`, `discovery`
 `transport`    the face for the same process; `serve` the one over HTTP; `scheduler` binds pods
 
+PERF: `serve` is not imported here: aiohttp is half of the time that importing this package would take.
 Kept fast: documents are stored once as they travel, a list is put together from them, an event is encoded
 once for all watchers.
 """
 
 from grove_dp.testing.kubeapi.faults import Faults
 from grove_dp.testing.kubeapi.scheduler import Scheduler
-from grove_dp.testing.kubeapi.serve import Served, serving
 from grove_dp.testing.kubeapi.server import Reply, Server, Write
 from grove_dp.testing.kubeapi.transport import InProcess
 from grove_dp.testing.kubeapi.watches import WatchReply
 
-__all__ = ["Faults", "InProcess", "Reply", "Scheduler", "Served", "Server", "WatchReply", "Write", "serving"]
+__all__ = ["Faults", "InProcess", "Reply", "Scheduler", "Server", "WatchReply", "Write"]
