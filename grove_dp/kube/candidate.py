@@ -6,9 +6,12 @@ and the acquireTime that we wrote is ours. Identity alone would not do: two proc
 
 A Lease is taken when it has not changed for its duration by our clock, or ours if that is longer. Any write
 counts as a change, for it may have been the holder's. A Lease that was given back (no holder, a duration of
-1 s: client-go leaves it so, too) is taken at once. One that is absent, or was emptied by hand, says nothing
-about who still works, and is treated as if somebody held it: a leader whose Lease was deleted makes it anew.
-So the very first start would wait for a duration; a `vacant` Lease among what is installed spares that.
+1 s: client-go leaves it so, too) is taken at once. One that was emptied by hand says nothing about who still
+works, and is waited for like any other. One that is absent says even less: not whether it was there a moment
+ago. So an empty one is made, and waited for. A leader that finds its Lease deleted or emptied holds it still,
+since all others wait, and writes itself into it again.
+
+That makes the very first start wait for a duration; `fresh` says that there cannot be another.
 
 Needs get, create and patch of leases.
 """
@@ -29,7 +32,7 @@ from grove_dp.kube.objects import LEASES, Meta
 from grove_dp.kube.stamps import micro_time
 from grove_dp.kube.timing import limited
 
-__all__ = ["Candidate", "LeaseTimes", "vacant"]
+__all__ = ["Candidate", "LeaseTimes"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ class LeaseTimes(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 10.0  # the leader gives up so long after its last renewal began
     stop_s: float = 4.0  # that the work may take to end once cancelled
     retry_s: float = 2.0  # between renewals, and between looks
-    absent_s: float | None = None  # how long a Lease that is not there must be absent; None: duration_s
+    fresh: bool = False  # a Lease that is not there was never there: take it at once
 
     def __post_init__(self) -> None:
         if not 0.0 < self.retry_s < self.deadline_s:
@@ -70,16 +73,6 @@ class LeaseTimes(msgspec.Struct, frozen=True, kw_only=True):
         return (self.stop_s + self.duration_s - self.deadline_s) / 2
 
 
-def vacant(namespace: str, name: str) -> dict[str, Any]:
-    """A Lease that the first who comes may take at once; for manifests."""
-    return {
-        "apiVersion": LEASES.api_version,
-        "kind": LEASES.kind,
-        "metadata": {"namespace": namespace, "name": name},
-        "spec": {"holderIdentity": "", "leaseDurationSeconds": RELEASED_S},
-    }
-
-
 class _Spec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     holder_identity: str | None = None
     lease_duration_seconds: float | None = None
@@ -98,7 +91,13 @@ class _Lease(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def released(self) -> bool:
+        """Its holder gave it back."""
         return not self.said.holder_identity and self.said.lease_duration_seconds == RELEASED_S
+
+    @property
+    def emptied(self) -> bool:
+        """Somebody else took its holder out of it, or made it anew."""
+        return not self.said.holder_identity and not self.released
 
 
 class _Lost(GroveError):
@@ -129,10 +128,11 @@ class Candidate:
         self._path = LEASES.path(namespace, name)
         self._rng = rng or Random()
         self._lease: _Lease | None = None
-        self._version: str | None = None  # of the Lease as last seen; "": there is none
+        self._version: str | None = None  # of the Lease as last seen; "": there was none
         self._since = 0.0  # when it was first seen so
         self._acquired = ""  # the acquireTime that makes a Lease ours
         self._stamped_for: str | None = None  # the version that was to be taken with it
+        self._transitions = 0
         self._tried: dict[str, float] = {}  # renewTimes we wrote, perhaps -> when that began
         self._until = -math.inf  # we hold it until then
         self.lapses_at = -math.inf  # the same, and kept when it is lost: when work has to be cancelled
@@ -174,19 +174,31 @@ class Candidate:
 
     async def _look(self) -> float:
         """Read the Lease; seconds until it may be taken."""
+        lease = await self._read()
+        if lease is None:
+            lease = await self._make()
+            if self.times.fresh:
+                return 0.0
+        if lease.released or self._is_ours(lease):
+            return 0.0
+        wait_s = max(self.times.duration_s, lease.said.lease_duration_seconds or 0.0)
+        return self._since + wait_s - self.clock.now()
+
+    async def _read(self) -> _Lease | None:
         try:
             lease = await self._called(self._api.get(self._path, into=_Lease))
         except NotFound:
             lease = None
         self._see(lease)
-        if lease is None:
-            absent_s = self.times.absent_s
-            wait_s = self.times.duration_s if absent_s is None else absent_s
-        elif lease.released or self._is_ours(lease):
-            return 0.0
-        else:
-            wait_s = max(self.times.duration_s, lease.said.lease_duration_seconds or 0.0)
-        return self._since + wait_s - self.clock.now()
+        return lease
+
+    async def _make(self) -> _Lease:
+        """An empty one. Nobody is made its holder here: a call that comes late must find what it was for."""
+        metadata = {"namespace": self._namespace, "name": self.name}
+        document = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata}
+        lease = await self._called(self._api.create(LEASES.path(self._namespace), document, into=_Lease))
+        self._see(lease)
+        return lease
 
     def _see(self, lease: _Lease | None) -> None:
         version = "" if lease is None else lease.metadata.resource_version
@@ -204,13 +216,14 @@ class Candidate:
     async def _take(self) -> None:
         """Write ourselves into the Lease as it was last seen."""
         lease = self._lease
-        if lease is not None and self._is_ours(lease):  # the answer to a write of ours was lost
+        assert lease is not None
+        if self._is_ours(lease):  # the answer to a write of ours was lost
             return await self._renew()
         if self._stamped_for != self._version:  # else an earlier try at this version may still come through
             self._stamped_for = self._version
             self._acquired = micro_time(self.clock.wall())
-        transitions = 0 if lease is None else (lease.said.lease_transitions or 0) + 1
-        return await self._write(lease, self._whole(transitions))
+        self._transitions = (lease.said.lease_transitions or 0) + 1
+        return await self._write(lease, self._whole(self._transitions))
 
     def _whole(self, transitions: int) -> dict[str, Any]:
         return {
@@ -246,33 +259,30 @@ class Candidate:
     async def _renew(self) -> None:
         """Write a new renewTime; if the Lease is not as we left it, look why."""
         lease = self._lease
-        assert lease is not None
         try:
-            await self._write(lease, {"renewTime": micro_time(self.clock.wall())})
-        except NotFound:  # deleted by hand, just now: nobody has it yet, for the others wait
-            await self._write(None, self._whole(lease.said.lease_transitions or 0))
-        except Conflict:
-            found = await self._called(self._api.get(self._path, into=_Lease))
-            self._see(found)
-            if not self._is_ours(found):
-                raise _Lost(f"lease {self.name}: {self.holder or 'nobody'} holds it now") from None
-            if (began := self._tried.get(found.said.renew_time or "")) is not None:
-                self._hold(began)  # that renewal did come through
-            else:
-                await self._write(found, {"renewTime": micro_time(self.clock.wall())})
+            if lease is not None:
+                return await self._write(lease, {"renewTime": micro_time(self.clock.wall())})
+        except (Conflict, NotFound):
+            pass
+        found = await self._read()
+        if self.holding and (found is None or found.emptied):  # nobody has taken it: all others wait
+            return await self._write(found or await self._make(), self._whole(self._transitions))
+        if found is None or not self._is_ours(found):
+            raise _Lost(f"lease {self.name}: {self.holder or 'nobody'} holds it now")
+        if (began := self._tried.get(found.said.renew_time or "")) is not None:
+            return self._hold(began)  # that renewal did come through
+        return await self._write(found, {"renewTime": micro_time(self.clock.wall())})
 
-    async def _write(self, lease: _Lease | None, spec: dict[str, Any]) -> None:
+    async def _write(self, lease: _Lease, spec: dict[str, Any]) -> None:
         """Change *lease*, if it still is as it was; what we hold counts from before the call."""
         began = self.clock.now()
         self._tried.setdefault(spec["renewTime"], began)
-        if lease is None:
-            document = vacant(self._namespace, self.name) | {"spec": spec}
-            call = self._api.create(LEASES.path(self._namespace), document, into=_Lease)
-        else:
-            patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
-            call = self._api.merge(self._path, patch, into=_Lease)
-        self._see(await self._called(call))
+        await self._patch(lease, spec)
         self._hold(began)
+
+    async def _patch(self, lease: _Lease, spec: dict[str, Any]) -> None:
+        patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
+        self._see(await self._called(self._api.merge(self._path, patch, into=_Lease)))
 
     def _hold(self, began: float) -> None:
         """A write of ours, begun then, is in the Lease."""
@@ -288,13 +298,12 @@ class Candidate:
             lease = self._lease
             if lease is None or not self._is_ours(lease):
                 return
-            patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
             try:
-                self._see(await self._called(self._api.merge(self._path, patch, into=_Lease)))
+                await self._patch(lease, spec)
                 log.info("lease given back", extra={"lease": self.name})
                 return
             except Conflict:  # our last renewal may have come after all
-                await self._look()
+                await self._read()
 
     # ------------------------------------------------------------ small things
 

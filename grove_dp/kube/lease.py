@@ -34,10 +34,10 @@ from typing import Any, Generic, NoReturn, TypeVar
 from grove_dp.clock import Clock
 from grove_dp.errors import GroveError
 from grove_dp.kube.access import Access
-from grove_dp.kube.candidate import Candidate, LeaseTimes, vacant
+from grove_dp.kube.candidate import Candidate, LeaseTimes
 from grove_dp.kube.timing import within
 
-__all__ = ["Candidate", "LeaseTimes", "WorkStuck", "exit_at_once", "lead", "lead_as", "vacant"]
+__all__ = ["Candidate", "LeaseTimes", "WorkStuck", "exit_at_once", "lead", "lead_as"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

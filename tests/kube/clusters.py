@@ -7,7 +7,8 @@ import msgspec
 
 from grove_dp.kube.access import connect
 from grove_dp.testing.controlplane.api import write_kubeconfig
-from grove_dp.testing.kubeapi import Server, serving
+from grove_dp.testing.kubeapi import Server
+from grove_dp.testing.kubeapi.serve import serving
 from grove_dp.testing.kubeapi.serve import write_kubeconfig as write_plain
 from grove_dp.testing.net import FaultProxy
 

@@ -6,12 +6,16 @@ from random import Random
 
 from grove_dp.clock import ManualClock
 from grove_dp.kube.access import Access
-from grove_dp.kube.candidate import Candidate, LeaseTimes, vacant
+from grove_dp.kube.candidate import Candidate, LeaseTimes
 from grove_dp.kube.lease import WorkStuck, lead_as
 from grove_dp.kube.objects import LEASES
 from grove_dp.testing.kubeapi import InProcess, Server
 
 TIMES = LeaseTimes()
+GIVEN_BACK = {
+    "metadata": {"name": "operator"},
+    "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 3},
+}
 LEASE = LEASES.path("default", "operator")
 
 
@@ -184,8 +188,8 @@ class Place:
     async def lease(self):
         return (await self.api.get(LEASE))["spec"]
 
-    async def make_vacant(self):
-        await self.api.create(LEASES.path("default"), vacant("default", "operator"))
+    async def make_lease(self, document=GIVEN_BACK):
+        await self.api.create(LEASES.path("default"), document)
 
     async def end(self):
         for machine in self.machines:

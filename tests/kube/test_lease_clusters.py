@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from grove_dp.kube.candidate import LeaseTimes, vacant
+from grove_dp.kube.candidate import LeaseTimes
 from grove_dp.kube.lease import lead
 from grove_dp.kube.objects import LEASES
+from tests.kube.election import GIVEN_BACK
 
 TIMES = LeaseTimes(duration_s=2.0, deadline_s=1.2, stop_s=0.5, retry_s=0.2)
 
@@ -63,7 +64,7 @@ async def pair(cluster):
     async with AsyncExitStack() as stack:
         lines = [await stack.enter_async_context(cluster.line()) for _ in range(3)]
         reader = lines[2][0]
-        await reader.create(LEASES.path(cluster.namespace), vacant(cluster.namespace, "operator"))
+        await reader.create(LEASES.path(cluster.namespace), GIVEN_BACK)
         runners = []
         for name, (api, proxy) in zip(("first", "second"), lines, strict=False):
             runners.append(Runner(cluster, name, api, proxy, spans))
@@ -135,8 +136,13 @@ async def test_hands_at_the_lease(pair):
     assert (await first.spec())["holderIdentity"] == "first"
     await first.change({"metadata": {"labels": {"a": "b"}}})
     await asyncio.sleep(0.5)
-    assert first.leading.is_set()
     await first.change({"spec": {"holderIdentity": None, "renewTime": None, "leaseDurationSeconds": None}})
+    await asyncio.sleep(0.5)
+    await first.change({"spec": None})
+    await asyncio.sleep(0.5)
+    assert first.leading.is_set()
+    assert (await first.spec())["holderIdentity"] == "first"
+    await first.change({"spec": {"holderIdentity": "somebody"}})
     await asyncio.sleep(0.6)
     assert not first.leading.is_set()
     assert not second.leading.is_set()
