@@ -138,10 +138,10 @@ class Workers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Kubernetes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The cluster whose pods are workers (workers.kubernetes)."""
+    """The cluster: its pods are workers (workers.kubernetes), its users ask for metrics (external.mode)."""
 
     namespace: Annotated[
-        str | None, _text("where the pods are; unset: our own namespace; * for all of the cluster")
+        str | None, _text("where workers' pods are; unset: our own namespace; * for all of the cluster")
     ] = None
     kubeconfig: Annotated[
         str | None, _text("file that tells the API server; unset: KUBECONFIG, else the pod's own account")
@@ -424,10 +424,6 @@ class External(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "off"
     host: Annotated[str, _text("address to listen on", min_length=1)] = "127.0.0.1"
     port: Annotated[int, _count("port to listen on; 0 takes a free one", ge=0, le=65_535)] = 6443
-    kubeconfig: Annotated[
-        str | None, _text("the cluster whose users ask; unset: $KUBECONFIG, the pod's own, ~/.kube/config")
-    ] = None
-    context: Annotated[str | None, _text("of the kubeconfig")] = None
     namespace: Annotated[str | None, _text("our namespace")] = None
     service: Annotated[
         str | None,

@@ -274,7 +274,8 @@ class Frontend:
             _check_free(ip, external.port)
         except OSError as error:
             raise _cannot_listen("external", external.host, external.port, error) from None
-        return await Sole.connected(external, self.signals, self._around.clock)
+        cluster = self._settings().kubernetes
+        return await Sole.connected(external, cluster, self.signals, self._around.clock)
 
     # ------------------------------------------------------------ workers and settings
 

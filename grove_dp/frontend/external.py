@@ -26,7 +26,7 @@ from grove_dp.metering.external.overview import Found, Overview
 from grove_dp.metering.external.own_certificate import Place
 from grove_dp.metering.external.targets import KnownTargets, read_target
 from grove_dp.metering.merging import Frontends
-from grove_dp.settings import External
+from grove_dp.settings import External, Kubernetes
 
 __all__ = ["Alone", "Sole"]
 
@@ -116,10 +116,12 @@ class Sole:
         )
 
     @classmethod
-    async def connected(cls, settings: External, feed: SignalsFeed, clock: Clock) -> Self:
-        """With the cluster of *settings*. NoCluster."""
-        kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
-        return cls(settings, feed, await connect(kubeconfig, settings.context), clock)
+    async def connected(
+        cls, settings: External, cluster: Kubernetes, feed: SignalsFeed, clock: Clock
+    ) -> Self:
+        """Before the users of *cluster*. NoCluster."""
+        kubeconfig = Path(cluster.kubeconfig) if cluster.kubeconfig else None
+        return cls(settings, feed, await connect(kubeconfig, cluster.context), clock)
 
     async def run(self, draining: Callable[[], Awaitable[None]]) -> None:
         """Serve until cancelled; not ready any more once *draining* returns."""

@@ -28,13 +28,16 @@ def sole(installed, file, namespace):
     """A frontend without workers."""
     external = {
         "mode": "sole",
-        **{name: str(value) for name, value in vars(installed).items()},
         "port": installed.port,
+        "namespace": installed.namespace,
+        "service": installed.service,
+        "secret": installed.secret,
         "window_s": 5.0,
         "targets": [f"{namespace}/chat/decode=tiny-llama"],
     }
     workers = {"file": str(file), "known_models": ["tiny-llama"]}
-    return Frontend(workers=workers, external=external, queue={"no_worker_s": 120.0})
+    cluster = {"kubeconfig": str(installed.kubeconfig)}
+    return Frontend(workers=workers, kubernetes=cluster, external=external, queue={"no_worker_s": 120.0})
 
 
 async def within(controlplane, path, holds, what, seconds=60):
@@ -112,7 +115,7 @@ async def test_a_missing_cluster_and_a_taken_port_are_said_at_once(installed, tm
         await frontend.start("/livez")
     assert f"external: cannot listen on 127.0.0.1:{installed.port}" in frontend.log()
     frontend = sole(installed, file, "default")
-    frontend.settings["external"]["kubeconfig"] = str(tmp_path / "none")
+    frontend.settings["kubernetes"]["kubeconfig"] = str(tmp_path / "none")
     with pytest.raises(AssertionError):
         await frontend.start("/livez")
     assert "no such kubeconfig" in frontend.log()
