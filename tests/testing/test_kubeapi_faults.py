@@ -94,6 +94,16 @@ async def test_watches_are_cut_without_a_word(api, server):
         assert len(await lines(stream)) == 1
 
 
+async def test_watches_can_fall_silent_and_stay_open(api, server):
+    async with api.stream(MAPS, {"watch": "1"}) as stream:
+        server.faults.freeze_watches()
+        await api.create(MAPS, config("a"))
+        server.faults.cut_watches()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await lines(stream)
+
+
 async def test_watches_end_with_410_in_the_stream(api, server):
     async with api.stream(MAPS, {"watch": "1"}) as stream:
         server.faults.end_watches()

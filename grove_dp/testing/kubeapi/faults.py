@@ -7,6 +7,7 @@
     faults.refuse_token("old")                  401 for that bearer
     faults.lose_events(3)                       a gap in every live watch
     faults.cut_watches()                        connections end
+    faults.freeze_watches()                     they stay open and say nothing any more
     faults.end_watches()                        they end with 410 in the stream
     faults.forget()                             versions and pages from before now are gone: 410
     faults.gone_in_status = True                ... in the HTTP status, as some servers do
@@ -139,6 +140,12 @@ class Faults:
         for table in self._store.tables.values():
             for watcher in list(table.watchers):
                 watcher.end()
+
+    def freeze_watches(self) -> None:
+        """All of them fall silent, and stay open: what was half a connection is none any more."""
+        for table in self._store.tables.values():
+            for watcher in table.watchers:
+                watcher.frozen = True
 
     def end_watches(self) -> None:
         """All of them end with 410 as their last event."""

@@ -13,6 +13,8 @@ from functools import lru_cache
 from random import Random
 from typing import Any, Final
 
+import msgspec
+
 from grove_dp.testing.kubeapi.answers import Cause, Document, forbidden_value, invalid_value, required
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "path_segment",
     "tidy",
     "timestamp",
+    "type_fault",
     "unknown_metadata",
     "update_faults",
 ]
@@ -61,6 +64,36 @@ _is_label, _is_subdomain, _is_service, _is_qualified, _is_value = (
 def generated_name(base: str, rng: Random) -> str:
     """*base* and five characters that are no word."""
     return base[:LONGEST_BASE] + "".join(rng.choices(NAME_CHARACTERS, k=GENERATED))
+
+
+class _Owner(msgspec.Struct, rename="camel"):
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class _Typed(msgspec.Struct, rename="camel"):
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    finalizers: list[str] | None = None
+    owner_references: list[_Owner] | None = None
+
+
+def type_fault(metadata: object) -> str:
+    """What is of the wrong type, such as a label that is a number; empty if nothing is."""
+    try:
+        msgspec.convert(metadata, _Typed)
+    except msgspec.ValidationError as error:
+        return f"json: cannot unmarshal metadata: {error}"
+    return ""
 
 
 # ------------------------------------------------------------ names

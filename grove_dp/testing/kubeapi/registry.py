@@ -27,6 +27,7 @@ from grove_dp.testing.kubeapi.metadata import (
     metadata_faults,
     tidy,
     timestamp,
+    type_fault,
     unknown_metadata,
     update_faults,
 )
@@ -66,6 +67,7 @@ class Registry:
     def create(self, kind: Kind, namespace: str, document: Document, strict: bool = False) -> Stored:
         """POST to a collection."""
         new = kind.kept(document if kind.custom else without_nulls(document))
+        self._check_types(kind, new, patched=False)
         metadata = dict(new.get("metadata") or {})
         self._check_namespace_of(kind, metadata, namespace)
         if kind.namespaced:
@@ -91,6 +93,10 @@ class Registry:
         if self._store.table(kind.resource).get(key) is not None:
             raise answers.already_exists(kind.group, kind.plural, key[1], generated)
         return self._store.put(kind.resource, tidy(new), None)
+
+    def _check_types(self, kind: Kind, document: Document, *, patched: bool) -> None:
+        if why := type_fault(document.get("metadata") or {}):
+            raise _undecodable(kind, document, why, patched)
 
     def _check_namespace_of(self, kind: Kind, metadata: Document, namespace: str) -> None:
         said = metadata.get("namespace")
@@ -159,6 +165,7 @@ class Registry:
         new = change(kind.document(old))
         if put and not kind.custom:
             new = without_nulls(new)
+        self._check_types(kind, new, patched=not put)
         metadata = dict(new.get("metadata") or {})
         self._check_same(kind, old, new, metadata, put)
         self._check_version(kind, old, metadata, put)

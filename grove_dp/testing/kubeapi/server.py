@@ -99,6 +99,8 @@ class Server:
             if trouble.refusal is not None:
                 raise trouble.refusal
             reply = self._answer(method, path, query, headers, body or b"")
+        except msgspec.DecodeError as error:
+            reply = _json(answers.bad_request(f"the body cannot be read: {error}").document(), 400)
         except Refusal as refusal:
             reply = _json(refusal.document(), refusal.code, refusal.headers)
         if method != "GET":

@@ -108,6 +108,7 @@ class Watcher:
     def __init__(self, kind: Kind, namespace: str, selector: Selector | None) -> None:
         self.kind = kind
         self.ended = False
+        self.frozen = False  # nothing is heard of it any more, not even its end
         self.wake: Callable[[], None] = _nobody
         self._namespace = namespace
         self._selector = selector
@@ -135,6 +136,8 @@ class Watcher:
 
     def add(self, line: bytes) -> None:
         """One more line."""
+        if self.frozen:
+            return
         if len(self._lines) >= UNREAD:
             self.end()
         elif not self.ended:
@@ -143,8 +146,9 @@ class Watcher:
 
     def end(self) -> None:
         """No more lines come."""
-        self.ended = True
-        self.wake()
+        if not self.frozen:
+            self.ended = True
+            self.wake()
 
 
 def _nobody() -> None:

@@ -44,6 +44,7 @@ class WatchReply:
 
     def close(self) -> None:
         """Nobody reads it any more."""
+        self.watcher.frozen = False
         self.watcher.end()
         if self.watcher in self._table.watchers:
             self._table.watchers.remove(self.watcher)

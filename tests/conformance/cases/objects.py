@@ -210,3 +210,23 @@ async def some_methods_make_no_sense(calls):
     assert (await calls.post(calls.maps("a"), config("a"))).why == (405, "MethodNotAllowed")
     assert (await calls.post("/api/v1/configmaps", config("a"))).why == (405, "MethodNotAllowed")
     assert (await calls.merge(calls.maps(), config("a"))).why == (405, "MethodNotAllowed")
+
+
+async def metadata_has_types(calls):
+    await calls.made(calls.maps(), config("ok"))
+    for metadata in (
+        {"labels": {"a": 1}},
+        {"annotations": {"a": True}},
+        {"labels": []},
+        {"finalizers": "x"},
+        {"finalizers": [1]},
+        {"ownerReferences": [{"name": 1}]},
+        {"generateName": 5},
+    ):
+        told = await calls.call("POST", calls.maps(), {"metadata": {"name": "a", **metadata}}, keep=False)
+        assert told.why == (400, "BadRequest"), metadata
+        told = await calls.call(
+            "PATCH", calls.maps("ok"), {"metadata": metadata}, "application/merge-patch+json", keep=False
+        )
+        assert told.why == (422, "Invalid"), metadata
+        assert told.causes == [("FieldValueInvalid", "patch")]
