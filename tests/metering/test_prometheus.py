@@ -12,8 +12,11 @@ from grove_dp.metering.prometheus import (
     WorkerReading,
 )
 from grove_dp.native.plane import CIRCUITS
+from tests.metering.protobuf_reader import families_of, message
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+OPEN_METRICS_2 = "application/openmetrics-text; version=2.0.0"
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 
 
 def page_of(told, accept="", meter=None):
@@ -89,6 +92,32 @@ def test_the_page_is_valid_in_both_formats():
     for name in ("requests", "time_to_first_token_seconds", "token_gap_seconds", "worker_up", "exchanges"):
         assert f"grove_dp_{name}" in names
         assert f"grove_dp_{name}" in plain
+
+
+def test_native_histograms_and_all_registries_are_on_one_page_where_they_are_asked_for():
+    meter = Meter()
+    Ledger(meter, lambda _number, _series: None).row("m", "default").times["ttft"].observe(0.2)
+    wanted = {
+        "grove_dp_time_to_first_token_seconds",
+        "grove_dp_worker_inflight",
+        "grove_dp_control_lag_seconds",
+    }
+    page, content_type = page_of(reading(workers=[worker()]), OPEN_METRICS_2, meter)
+    assert content_type.startswith("application/openmetrics-text; version=2.0.0")
+    families = {family.name: family for family in open_families(page.decode())}
+    assert wanted <= families.keys()
+    samples = families["grove_dp_time_to_first_token_seconds"].samples
+    [ttft] = [sample for sample in samples if sample.native_histogram]
+    assert (ttft.native_histogram.schema, ttft.native_histogram.count_value) == (4, 1)
+    page, content_type = page_of(reading(workers=[worker()]), PROTOBUF, meter)
+    assert content_type.startswith("application/vnd.google.protobuf")
+    told = families_of(page)
+    assert wanted <= told.keys()
+    histogram = message(told["grove_dp_time_to_first_token_seconds"][1]["m", "default"][7][0])
+    assert 12 in histogram  # spans of native buckets
+    page, content_type = page_of(reading(workers=[worker()]), "text/plain", meter)
+    assert content_type.startswith("text/plain")
+    assert wanted <= {family.name for family in text_string_to_metric_families(page.decode())}
 
 
 def test_names_end_in_base_units_and_labels_are_bounded():
