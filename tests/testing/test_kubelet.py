@@ -1,11 +1,12 @@
 """The fake kubelet: pods with a node run, and end as real ones do as far as the API tells."""
 
 import itertools
+import math
 
 import pytest
 
 from grove_dp.testing.controlplane import ControlPlane, programs
-from grove_dp.testing.kubelet import FakeKubelet
+from grove_dp.testing.kubelet import Course, FakeKubelet
 
 pytestmark = pytest.mark.controlplane
 NUMBERS = itertools.count()
@@ -93,6 +94,48 @@ def test_it_gives_the_addresses_it_is_told_and_outlives_a_restart_of_the_server(
         assert run(plane, "default")["status"]["podIP"] == "127.0.0.7"
         plane.restart("kube-apiserver")
         assert run(plane, plane.namespace("later"))["status"]["phase"] == "Running"
+
+
+def test_pods_take_their_courses_on_the_real_server_too():
+    courses = {
+        "slow": Course(init_s=0.2, ready_s=0.5),
+        "fails": Course(fails_s=0.2, code=7),
+        "done": Course(fails_s=0.2, code=0),
+        "hangs": Course(ends_s=math.inf),
+    }
+    pods = "/api/v1/namespaces/default/pods"
+    with (
+        ControlPlane(found=programs()) as plane,
+        FakeKubelet(plane.api, course=lambda pod: courses[pod["metadata"]["name"]]),
+    ):
+        (node,) = plane.add_nodes(1)
+        containers = [{"name": "main", "image": "none"}]
+        spec = {
+            "nodeName": node,
+            "containers": containers,
+            "initContainers": [{**containers[0], "name": "init"}],
+        }
+        for name in courses:
+            plane.api.create(pods, {"metadata": {"name": name}, "spec": {**spec, "restartPolicy": "Never"}})
+
+        def until(name, good, what):
+            return plane.api.until(f"{pods}/{name}", lambda pod: good(pod["status"]), 10, what)
+
+        until("slow", lambda status: "initContainerStatuses" in status, "its init container runs")
+        until("slow", lambda status: status["phase"] == "Running", "it runs")
+        until("slow", lambda status: conditions({"status": status})["Ready"] == "True", "it is ready")
+        until("done", lambda status: status["phase"] == "Succeeded", "it has succeeded")
+        failed = until("fails", lambda status: status["phase"] == "Failed", "it has failed")
+        assert failed["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+        until("hangs", lambda status: status["phase"] == "Running", "it runs")
+        plane.api.delete(f"{pods}/hangs", gracePeriodSeconds=1)
+        plane.api.delete(f"{pods}/slow")
+        plane.api.until(
+            pods,
+            lambda found: [pod["metadata"]["name"] for pod in found["items"]] == ["done", "fails", "hangs"],
+            10,
+            "the one is gone, and the other hangs",
+        )
 
 
 def test_pods_of_a_lost_node_are_stuck_until_it_is_found(start, kubelet, controlplane, kube_namespace):

@@ -4,14 +4,14 @@ LABELS = {"app": "a"}
 POD = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "m", "image": "i"}]}}
 
 
-async def namespaces(calls):
+async def a_namespace_is_active_and_holds_what_is_in_it(calls):
     told = await calls.get(f"/api/v1/namespaces/{calls.namespace}")
     assert told.document["status"]["phase"] == "Active"
     assert told.document["spec"]["finalizers"] == ["kubernetes"]
     assert (await calls.post("/api/v1/namespaces", {"metadata": {"name": "a.b"}})).why == (422, "Invalid")
 
 
-async def headless_services(calls):
+async def a_headless_service_put_again_is_not_written(calls):
     spec = {"clusterIP": "None", "selector": LABELS, "publishNotReadyAddresses": True}
     made = await calls.made(calls.path("services"), {"metadata": {"name": "a"}, "spec": spec})
     assert made["spec"]["clusterIPs"] == ["None"]
@@ -21,7 +21,7 @@ async def headless_services(calls):
     assert told.document["kind"] == "Service"
 
 
-async def services_with_ports(calls):
+async def a_service_gets_an_address_that_stays(calls):
     spec = {"selector": LABELS, "ports": [{"port": 80}, {"name": "b", "port": 81, "targetPort": "http"}]}
     for port in spec["ports"]:
         port.setdefault("name", "a")
@@ -53,7 +53,7 @@ async def services_have_names_of_hosts(calls):
     assert (await calls.post(calls.path("services"), long)).why == (422, "Invalid")
 
 
-async def secrets(calls):
+async def a_secret_keeps_its_text_encoded(calls):
     made = await calls.made(calls.path("secrets"), {"metadata": {"name": "a"}, "data": {"k": "dg=="}})
     assert made["type"] == "Opaque"
     told = await calls.call(
@@ -62,7 +62,7 @@ async def secrets(calls):
     assert told.document["data"] == {"k": "dg=="}
 
 
-async def accounts_roles_and_bindings(calls):
+async def accounts_roles_and_bindings_are_kept_as_given(calls):
     await calls.made(calls.path("serviceaccounts"), {"metadata": {"name": "a"}})
     rbac = "rbac.authorization.k8s.io/v1"
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
@@ -75,7 +75,7 @@ async def accounts_roles_and_bindings(calls):
     await calls.made(calls.path("rolebindings", group=rbac), binding)
 
 
-async def leases(calls):
+async def a_lease_is_taken_by_a_patch_and_not_by_an_old_put(calls):
     path = calls.path("leases", group="coordination.k8s.io/v1")
     spec = {
         "holderIdentity": "a",
@@ -92,7 +92,7 @@ async def leases(calls):
     assert (await calls.put(f"{path}/a", made)).why == (409, "Conflict")
 
 
-async def deployments(calls):
+async def a_deployment_selects_its_own_pods(calls):
     path = calls.path("deployments", group="apps/v1")
     spec = {"replicas": 0, "paused": True, "selector": {"matchLabels": LABELS}, "template": POD}
     made = await calls.made(path, {"metadata": {"name": "a"}, "spec": spec})
@@ -102,14 +102,14 @@ async def deployments(calls):
     assert told.causes == [("FieldValueInvalid", "spec.template.metadata.labels")]
 
 
-async def replica_sets(calls):
+async def a_replica_set_counts_its_generations(calls):
     path = calls.path("replicasets", group="apps/v1")
     spec = {"replicas": 0, "selector": {"matchLabels": LABELS}, "template": POD}
     made = await calls.made(path, {"metadata": {"name": "a"}, "spec": spec})
     assert made["metadata"]["generation"] == 1
 
 
-async def autoscalers(calls):
+async def an_autoscaler_looks_at_cpu_by_default(calls):
     path = calls.path("horizontalpodautoscalers", group="autoscaling/v2")
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "none"}
     document = {"metadata": {"name": "a"}, "spec": {"scaleTargetRef": target, "maxReplicas": 3}}

@@ -30,7 +30,7 @@ async def groups_are_told(calls):
     assert (await calls.call("GET", "/apis/nothing.test/v1", keep=False)).status == 404
 
 
-async def versions_and_health(calls):
+async def its_version_and_health_can_be_asked(calls):
     assert (await calls.call("GET", "/api", keep=False)).document["versions"] == ["v1"]
     assert (await calls.call("GET", "/version", keep=False)).document["major"] == "1"
     for path in ("/readyz", "/livez"):
