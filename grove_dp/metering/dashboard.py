@@ -135,6 +135,11 @@ _ROWS: Final[tuple[tuple[str, tuple[_Panel, ...]], ...]] = (
             _Panel("In flight", "short", (("grove_dp_worker_inflight", "{{worker}}"),)),
             _Panel("Decoding", "short", (("grove_dp_worker_decoding", "{{worker}}"),)),
             _Panel(
+                "Workers that decoding needs to keep its promise",
+                "short",
+                (("grove_dp_worker_decode_virtual_load", "{{worker}}"),),
+            ),
+            _Panel(
                 "Of its cache pinned",
                 "percentunit",
                 (("grove_dp_worker_kv_tokens / (grove_dp_worker_kv_capacity_tokens > 0)", "{{worker}}"),),
