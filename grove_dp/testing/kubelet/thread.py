@@ -8,12 +8,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from grove_dp.kube.access import connect
-from grove_dp.testing.controlplane.api import Api
 from grove_dp.testing.kubelet.agent import Containers, Course, Kubelet, Nothing, ordinary
 from grove_dp.testing.kubelet.status import Document
+
+if TYPE_CHECKING:  # PERF: it brings certificates, which a kubelet of our own API server does without
+    from grove_dp.testing.controlplane.api import Api
 
 __all__ = ["FakeKubelet"]
 
