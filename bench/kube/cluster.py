@@ -40,7 +40,8 @@ class Recording(msgspec.Struct, frozen=True):
     @property
     def last(self) -> str:
         """The version of the last line."""
-        return VERSION.findall(self.lines[-1])[-1].decode()
+        version: bytes = VERSION.findall(self.lines[-1])[-1]
+        return version.decode()
 
 
 @contextmanager

@@ -152,12 +152,11 @@ async def _informed(kubeconfig: Path, last: str) -> tuple[float, float]:
 
 async def _watched_by_package(kubeconfig: Path) -> float:
     """Events per second of CPU."""
-    from kubernetes.aio import client, config, watch
+    from kubernetes.aio import client, watch
 
-    configuration = type.__call__(client.Configuration)
-    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    async with client.ApiClient(configuration) as api:
-        found = watch.Watch()
+    package_watch: Any = watch.Watch
+    async with client.ApiClient(await _configured(kubeconfig)) as api:
+        found = package_watch()
         events = found.stream(client.CoreV1Api(api).list_pod_for_all_namespaces)
         cpu, seen = 0.0, 0
         async for _ in events:
@@ -199,11 +198,9 @@ async def _patched(kubeconfig: Path) -> float:
 
 
 async def _patched_by_package(kubeconfig: Path) -> float:
-    from kubernetes.aio import client, config
+    from kubernetes.aio import client
 
-    configuration = type.__call__(client.Configuration)
-    await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    async with client.ApiClient(configuration) as api:
+    async with client.ApiClient(await _configured(kubeconfig)) as api:
         core = client.CoreV1Api(api)
 
         async def patch(number: int) -> None:
@@ -221,6 +218,16 @@ async def _cpu_of(patch: Callable[[int], Awaitable[None]]) -> float:
     for number in range(PATCHES):
         await patch(number)
     return (time.process_time() - begin) / PATCHES
+
+
+async def _configured(kubeconfig: Path) -> Any:
+    """The package's configuration, from the file."""
+    from kubernetes.aio import client, config
+
+    load: Any = config.load_kube_config
+    configuration = type.__call__(client.Configuration)
+    await load(str(kubeconfig), client_configuration=configuration)
+    return configuration
 
 
 def _cpu_s(work: Callable[[], Any]) -> float:
