@@ -11,7 +11,7 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build controlplane test test-all test-vllm check gates bench bench-proxy bench-routing bench-metering bench-page bench-external bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
+.PHONY: help dev build controlplane test test-all test-vllm check gates bench bench-proxy bench-routing bench-metering bench-kube bench-page bench-external bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
 
 help: ## tell the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -15,10 +15,11 @@ import grove_dp
 from grove_dp.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = sorted((ROOT / "grove_dp").rglob("*.py"))
+OPERATOR = ROOT / "operator"
+PACKAGE = [*sorted((ROOT / "grove_dp").rglob("*.py")), *sorted(OPERATOR.rglob("*.py"))]
 OURS = [
     path
-    for folder in ("grove_dp", "csrc", "bench", "tests")
+    for folder in ("grove_dp", "operator", "csrc", "bench", "tests")
     for pattern in ("*.py", "*.pyx", "*.pyi", "*.c", "*.h")
     for path in sorted((ROOT / folder).rglob(pattern))
     if "fixtures" not in path.parts and path != Path(__file__)
@@ -141,7 +142,11 @@ for module in sys.argv[1:]:
 
 def test_every_module_can_be_imported_first():
     # A cycle shows only when its wrong end is imported first.
-    parts = [path.relative_to(ROOT).with_suffix("").parts for path in PACKAGE if path.stem != "__main__"]
+    sources = [path for path in PACKAGE if path.stem != "__main__"]
+    parts = [
+        path.relative_to(OPERATOR if OPERATOR in path.parents else ROOT).with_suffix("").parts
+        for path in sources
+    ]
     modules = [".".join(part for part in module if part != "__init__") for module in parts]
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_EACH, *modules], cwd=ROOT, capture_output=True, text=True, check=False

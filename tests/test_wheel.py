@@ -24,8 +24,9 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as held:
         packed = set(held.namelist())
     wanted = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "grove_dp").rglob("*")
+        str(path.relative_to(root))
+        for root, package in ((ROOT, "grove_dp"), (ROOT / "operator", "grove_operator"))
+        for path in (root / package).rglob("*")
         if path.is_file() and path.suffix not in BUILT
     }
     assert len(wanted) > 80
