@@ -19,6 +19,8 @@ __all__ = [
     "MANAGED_BY",
     "OPERATOR",
     "SET_FINALIZER",
+    "TOPOLOGY_NAME",
+    "Component",
     "L",
     "base_gang",
     "clique",
@@ -40,6 +42,24 @@ GATE: Final = "grove.io/podgang-pending-creation"
 SET_FINALIZER: Final = "grove.io/podcliqueset.grove.io"
 CLIQUE_FINALIZER: Final = "grove.io/podclique.grove.io"
 GROUP_FINALIZER: Final = "grove.io/podcliquescalinggroup.grove.io"
+
+TOPOLOGY_NAME: Final = "grove.io/topology-name"  # annotation of a PodGang: the binding it was translated with
+
+
+class Component:
+    """Values of the label `app.kubernetes.io/component`: what an object is to its set."""
+
+    SERVICE: Final = "pcs-headless-service"
+    CLIQUE: Final = "pcs-podclique"
+    GROUP: Final = "pcs-podcliquescalinggroup"
+    GROUP_CLIQUE: Final = "pcsg-podclique"
+    GANG: Final = "podgang"
+    ROLE: Final = "pod-role"
+    ROLE_BINDING: Final = "pod-role-binding"
+    SERVICE_ACCOUNT: Final = "pod-service-account"
+    TOKEN_SECRET: Final = "pod-sa-token-secret"
+    AUTOSCALER: Final = "pcs-hpa"
+    CLAIM: Final = "resource-claim"
 
 
 class L:
