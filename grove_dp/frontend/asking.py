@@ -3,10 +3,10 @@
 Connections are not kept: a kept one says that a process lives, a new one that it accepts. A body is read up
 to BODY_MAX.
 
-What decides whether a worker serves (`urgent`: its health and its models) is asked at once. Of everything
-else ASIDE_PER_S questions a second are begun: one costs the control loop half a millisecond and more, and of
-a thousand workers that come together the last would otherwise serve when all had been asked everything. It is
-a rate and not a number at a time, for a worker that hangs must not delay the questions to others.
+Whether a worker that is not ready serves by now is `urgent` and asked at once. Of everything else ASIDE_PER_S
+questions a second are begun: one costs the control loop half a millisecond and more, and of a thousand
+workers that come together the last would otherwise serve when all had been asked everything. It is a rate and
+not a number at a time, for a worker that hangs must not delay the questions to others.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from grove_dp.routing.workers import Worker
 __all__ = ["BODY_MAX", "Asker", "NoAnswer"]
 
 BODY_MAX: Final = 4 << 20
-ASIDE_PER_S: Final = 100.0
+ASIDE_PER_S: Final = 250.0
 
 
 class NoAnswer(Exception):

@@ -3,8 +3,8 @@
 One task per worker that has an address. Its first probe and its first GET /v1/models go out at once and
 side by side, so a worker that is up serves one round trip after it was registered. While it starts (vLLM
 refuses connections for 25 s and more) it is asked each 0.25 s at first and then ever slower up to
-health.interval_s; afterwards each interval, give or take a tenth, so that the probes of many workers and
-many frontends do not march in step.
+health.interval_s; afterwards each interval, give or take a tenth, and after a chance part of one at first:
+the probes of many workers and many frontends do not march in step, not even of those that came together.
 
 Seen through vLLM's life: a draining worker says 200 here while it refuses requests (the circuit sees that,
 not we); a dead engine says 503 once and then refuses; a restarted one answers again, and that closes its
@@ -63,7 +63,7 @@ class Prober:
 
     async def _watch(self, worker: Worker) -> None:
         """The life of one worker as its probes see it."""
-        retry_s, models_due = FIRST_RETRY_S, self._clock.now()
+        retry_s, models_due, ready_before = FIRST_RETRY_S, self._clock.now(), False
         while True:
             asks_models = not worker.spec.models and self._clock.now() >= models_due
             failure, models = await asyncio.gather(
@@ -79,7 +79,9 @@ class Prober:
                 wait_s, retry_s = min(retry_s, settings.interval_s), retry_s * RETRY_GROWTH
             else:
                 wait_s, retry_s = settings.interval_s, FIRST_RETRY_S
-            await self._clock.sleep(wait_s * self._rng.uniform(0.9, 1.1))
+            least, most = (0.9, 1.1) if ready_before or worker.health != "ready" else (0.1, 1.0)
+            ready_before = worker.health == "ready"
+            await self._clock.sleep(wait_s * self._rng.uniform(least, most))
 
     def _note(self, worker: Worker, failure: str | None, models: dict[str, bytes] | None) -> None:
         before = worker.state
@@ -124,7 +126,8 @@ class Prober:
             return None
 
     async def _get(self, worker: Worker, path: str) -> bytes:
-        return await self._asker.get(worker, path, self._settings().health.timeout_s, urgent=True)
+        urgent = worker.health != "ready"
+        return await self._asker.get(worker, path, self._settings().health.timeout_s, urgent=urgent)
 
 
 async def _nothing() -> None:
