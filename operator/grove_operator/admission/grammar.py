@@ -1,0 +1,71 @@
+"""Names, labels and durations as Kubernetes accepts them: what is wrong with one, in a word, or None."""
+
+import re
+from typing import Final
+
+__all__ = ["bad_key", "bad_label", "bad_label_value", "duration_s"]
+
+LABEL_MAX: Final = 63
+SUBDOMAIN_MAX: Final = 253
+DURATION_MAX_S: Final = (2**63 - 1) / 1e9  # what Go counts, in nanoseconds
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN: Final = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
+_WORD: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_SECONDS: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+
+
+def bad_label(text: str) -> str | None:
+    """A name that becomes part of host names: a DNS label."""
+    if len(text) > LABEL_MAX:
+        return f"must be no more than {LABEL_MAX} characters"
+    if not _LABEL.fullmatch(text):
+        return (
+            "must be lower-case letters, digits and '-', and begin and end with a letter or digit:"
+            " it becomes part of host names, where neither dots nor capitals can stand"
+        )
+    return None
+
+
+def bad_key(text: str) -> str | None:
+    """The key of a label or annotation: a name, and before it perhaps a domain and '/'."""
+    domain, slash, name = text.rpartition("/")
+    if slash and (len(domain) > SUBDOMAIN_MAX or not _SUBDOMAIN.fullmatch(domain)):
+        return "what stands before '/' must be a DNS name in lower case"
+    if len(name) > LABEL_MAX or not _WORD.fullmatch(name):
+        return (
+            f"the name must be 1 to {LABEL_MAX} letters, digits, '-', '_' or '.',"
+            " and begin and end with a letter or digit"
+        )
+    return None
+
+
+def bad_label_value(text: str) -> str | None:
+    """May be empty."""
+    if text and (len(text) > LABEL_MAX or not _WORD.fullmatch(text)):
+        return (
+            f"must be at most {LABEL_MAX} letters, digits, '-', '_' or '.',"
+            " and begin and end with a letter or digit"
+        )
+    return None
+
+
+def duration_s(text: str) -> float | None:
+    """Go's notation (`4h`, `1h30m`, `1.5s`) in seconds; None if it is none."""
+    sign = -1.0 if text.startswith("-") else 1.0
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return 0.0
+    if not rest or not re.fullmatch(rf"(?:{_PART.pattern})+", rest):
+        return None
+    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(rest))
+    return sign * total if total <= DURATION_MAX_S else None
