@@ -45,13 +45,14 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def filled(pods: int) -> Iterator[ControlPlane]:
-    """A control plane with running pods."""
+def filled(pods: int, *, plain: bool = False) -> Iterator[ControlPlane]:
+    """A control plane with running pods; *plain* ones have a container with an image and a port."""
     with ControlPlane() as plane, FakeKubelet(plane.api):
         plane.namespace(NAMESPACE)
         (node,) = plane.add_nodes(1)
         with ThreadPoolExecutor(THREADS) as writers:
-            list(writers.map(lambda number: plane.api.create(PODS, _pod(number, node)), range(pods)))
+            made = _plain_pod if plain else _pod
+            list(writers.map(lambda number: plane.api.create(PODS, made(number, node)), range(pods)))
         _until_running(plane.api, pods)
         yield plane
 
@@ -96,6 +97,16 @@ def _pod(number: int, node: str) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": f"llama-{number:05}", "labels": labels, "ownerReferences": [owner]},
+        "spec": {"nodeName": node, "containers": [container], "automountServiceAccountToken": False},
+    }
+
+
+def _plain_pod(number: int, node: str) -> dict[str, Any]:
+    container = {"name": "main", "image": "image:1", "ports": [{"name": "http", "containerPort": 8000}]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"plain-{number:05}", "labels": {"app": "plain"}},
         "spec": {"nodeName": node, "containers": [container], "automountServiceAccountToken": False},
     }
 
