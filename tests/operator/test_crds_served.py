@@ -328,7 +328,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "says"), REFUSED, ids=lambda one: str(one)[:40])
+def named(cases):
+    return [f"{number}-{case[0].removeprefix('spec.')}" for number, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), REFUSED, ids=named(REFUSED))
 def test_a_wrong_set_is_refused_and_told_where(world, path, value, says):
     with pytest.raises(ApiRefused) as refused:
         world.api.create(world.sets, changed(pcs(), path, value))
@@ -428,7 +432,7 @@ STAYS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "says"), STAYS, ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(("path", "value", "says"), STAYS, ids=named(STAYS))
 def test_what_is_immutable_stays(world, path, value, says):
     document = changed(whole(), "spec.template.cliques.0.spec.minAvailable", 2)
     document = changed(document, "spec.template.cliques.0.spec.podSpec.schedulerName", "a")
@@ -470,7 +474,7 @@ MAY = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value"), MAY, ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(("path", "value"), MAY, ids=named(MAY))
 def test_what_may_change_changes(world, path, value):
     stored = world.api.create(world.sets, whole())
     done = world.api.update(f"{world.sets}/multinode", changed(stored, path, value))
@@ -549,6 +553,116 @@ def test_status_is_written_apart_from_spec(world):
     assert found["spec"]["replicas"] == 2
     assert found["status"] == {"replicas": 5, "updatedReplicas": 0, "availableReplicas": 0}
     assert found["metadata"]["generation"] == 2
+
+
+NOW = "2026-01-01T00:00:00Z"
+CONDITION = {
+    "type": "MinAvailableBreached",
+    "status": "Unknown",
+    "reason": "UpdateInProgress",
+    "message": "",
+    "lastTransitionTime": NOW,
+    "observedGeneration": 2,
+}
+COMMON = {
+    "observedGeneration": 2,
+    "conditions": [CONDITION],
+    "lastErrors": [{"code": "ERR_SYNC", "description": "No.", "observedAt": NOW}],
+}
+UPDATE = {"updateStartedAt": NOW, "updateEndedAt": NOW}
+COUNTS = {"updatedPodCliquesCount": 1, "totalPodCliquesCount": 2}
+STATUSES = {
+    "podcliquesets": COMMON
+    | {
+        "replicas": 1,
+        "updatedReplicas": 1,
+        "availableReplicas": 1,
+        "hpaPodSelector": "a=b",
+        "podGangStatuses": [{"name": "g", "phase": "Failed", "conditions": [CONDITION]}],
+        "currentGenerationHash": "x",
+        "updateProgress": UPDATE
+        | COUNTS
+        | {
+            "updatedPodCliqueScalingGroupsCount": 1,
+            "totalPodCliqueScalingGroupsCount": 2,
+            "currentlyUpdating": [{"replicaIndex": 0} | UPDATE],
+        },
+    },
+    "podcliques": COMMON
+    | {
+        "replicas": 2,
+        "readyReplicas": 1,
+        "updatedReplicas": 1,
+        "scheduleGatedReplicas": 1,
+        "scheduledReplicas": 1,
+        "hpaPodSelector": "a=b",
+        "currentPodCliqueSetGenerationHash": "x",
+        "currentPodTemplateHash": "y",
+        "updateProgress": UPDATE
+        | {
+            "podCliqueSetGenerationHash": "x",
+            "podTemplateHash": "y",
+            "readyPodsSelectedToUpdate": {"current": "a", "completed": ["b"]},
+        },
+    },
+    "podcliquescalinggroups": COMMON
+    | {
+        "replicas": 2,
+        "scheduledReplicas": 1,
+        "availableReplicas": 1,
+        "updatedReplicas": 1,
+        "selector": "a=b",
+        "currentPodCliqueSetGenerationHash": "x",
+        "updateProgress": UPDATE
+        | COUNTS
+        | {
+            "podCliqueSetGenerationHash": "x",
+            "readyReplicaIndicesSelectedToUpdate": {"current": 1, "completed": [0]},
+        },
+    },
+    "clustertopologybindings": {
+        "observedGeneration": 2,
+        "conditions": [CONDITION],
+        "schedulerTopologyStatuses": [
+            {
+                "schedulerName": "kai-scheduler",
+                "topologyReference": "t",
+                "inSync": False,
+                "schedulerBackendTopologyObservedGeneration": 3,
+                "message": "It differs.",
+            }
+        ],
+    },
+    "podgangs": {"phase": "Running", "conditions": [CONDITION], "placementScore": 0.5},
+}
+
+
+@pytest.mark.parametrize("plural", STATUSES)
+def test_every_field_of_a_status_is_kept(world, plural):
+    for file in ("multinode", "generated"):
+        world.apply(FIXTURES / f"{file}.yaml")
+    group = "scheduler.grove.io" if plural == "podgangs" else "grove.io"
+    within = BINDINGS if plural == "clustertopologybindings" else world.path(plural, group=group)
+    item = world.api.get(within)["items"][0]
+    path = f"{within}/{item['metadata']['name']}/status"
+    done = world.api.patch(path, {"status": STATUSES[plural]}, fieldValidation="Strict")
+    assert done["status"] == STATUSES[plural]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"status": "Maybe"}, 'Unsupported value: "Maybe"'),
+        ({"reason": ""}, "should be at least 1 chars long"),
+        ({"reason": "not a word"}, "should match"),
+        ({"lastTransitionTime": "today"}, "must be of type date-time"),
+    ],
+)
+def test_a_condition_is_a_condition(world, change, says):
+    world.api.create(world.sets, pcs())
+    with pytest.raises(ApiRefused) as refused:
+        world.api.patch(f"{world.sets}/least/status", {"status": {"conditions": [CONDITION | change]}})
+    assert says in refused.value.message
 
 
 # ------------------------------------------------------------ what kubectl shows

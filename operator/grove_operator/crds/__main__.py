@@ -4,7 +4,7 @@
     python -m grove_operator.crds --kubeconfig admin.conf  from a cluster's OpenAPI: core.json first
     python -m grove_operator.crds --openapi api/openapi-spec/v3   from Kubernetes' own files
 
-Take the oldest Kubernetes whose pods' fields you want: newer fields are refused, older ones are all there.
+Take the newest Kubernetes: its pods have the fields of the older ones, too.
 """
 
 import argparse
