@@ -1,11 +1,11 @@
 """Sets to plan with: the workload of Grove's own tests, and smaller ones."""
 
 import msgspec
-
-from grove_dp.kube.objects import Meta
 from grove_operator.api import CLIQUES, GROUPS, PodClique, PodCliqueSet
 from grove_operator.plan.expand import Rules, expand
 from grove_operator.plan.tree import Live
+
+from grove_dp.kube.objects import Meta
 
 
 def clique(name, replicas=1, minimum=None, **more):

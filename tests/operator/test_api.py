@@ -1,7 +1,6 @@
 """Grove's kinds as the operator reads them."""
 
 import msgspec
-
 from grove_operator import api
 from grove_operator.api import ClusterTopologyBinding, PodCliqueSet, PodGang
 
@@ -13,7 +12,8 @@ DOCUMENT = b"""{
     "headlessServiceConfig": {"publishNotReadyAddresses": false},
     "topologyConstraint": {"topologyName": "t", "pack": {"required": "rack", "preferred": "host"}},
     "cliques": [
-      {"name": "a", "labels": {"l": "1"}, "annotations": {"n": "2"}, "topologyConstraint": {"packDomain": "zone"},
+      {"name": "a", "labels": {"l": "1"}, "annotations": {"n": "2"},
+       "topologyConstraint": {"packDomain": "zone"},
        "spec": {"roleName": "ra", "replicas": 3, "minAvailable": 2, "startsAfter": ["b"],
                 "autoScalingConfig": {"minReplicas": 2, "maxReplicas": 5, "metrics": [{"type": "Resource"}]},
                 "podSpec": {"containers": [{"name": "m", "image": "i", "x-new-in-1.40": {"deep": [1, 2]}}]}}},

@@ -5,7 +5,7 @@ and has a uid. `spec.replicas` belongs to whoever scales it, as soon as the obje
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,16 +13,16 @@ from grove_dp.kube.objects import Meta, Resource
 from grove_operator import naming
 from grove_operator.api import CLIQUES, GROUPS, SETS, PodCliqueSet
 from grove_operator.naming import CLIQUE_FINALIZER, Component, L
-from grove_operator.plan.documents import Wanted, document
+from grove_operator.plan.documents import Path, Wanted, document
 from grove_operator.plan.environment import group_environment, with_environment
 from grove_operator.plan.order import Parent, parents
 from grove_operator.plan.tree import Group, Live, Replica, Unit
 
 __all__ = ["cliques", "place"]
 
-SCALED = (("spec", "replicas"),)
+SCALED: Final[tuple[Path, ...]] = (("spec", "replicas"),)
 # What a template has said, and an update has yet to reach.
-REVISION = (
+REVISION: Final[tuple[Path, ...]] = (
     *SCALED,
     ("spec", "podSpec"),
     ("metadata", "annotations"),
@@ -74,9 +74,13 @@ def _clique(
         labels=place(owner, unit) | {L.TEMPLATE_HASH: unit.hash},
         template=(unit.template.labels, unit.template.annotations),
         finalizer=CLIQUE_FINALIZER,
-        once=REVISION if held else SCALED,
+        once=_revision(unit) if held else SCALED,
         spec=_spec(owner, unit, waits_for),
     )
+
+
+def _revision(unit: Unit) -> tuple[Path, ...]:
+    return (*REVISION, *(("metadata", "labels", key) for key in unit.template.labels or ()))
 
 
 def _spec(owner: PodCliqueSet, unit: Unit, waits_for: tuple[Parent, ...]) -> Mapping[str, Any]:

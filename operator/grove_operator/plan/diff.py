@@ -21,7 +21,7 @@ from grove_dp.kube.objects import Resource
 from grove_operator import naming
 from grove_operator.api import AUTOSCALERS, CLIQUES, GANGS, GROUPS, KINDS, ROLE_BINDINGS, ROLES, SERVICES
 from grove_operator.plan.defaults import metrics_form, pod_spec_form
-from grove_operator.plan.documents import Document, Key, Path, Wanted, from_template
+from grove_operator.plan.documents import FROM_TEMPLATE, Document, Key, Path, Wanted, from_template
 
 __all__ = ["Delete", "Patch", "Steps", "changes", "diff"]
 
@@ -151,7 +151,7 @@ def _ours(held: Document, wish: Wanted, owners: Collection[str]) -> bool:
 def _metadata(wanted: Wanted, held: Document) -> Document:
     wish = wanted.document["metadata"]
     patch: Document = {}
-    former = from_template(held.get("annotations"))
+    former = _former(wanted, held)
     for what in ("labels", "annotations"):
         if ("metadata", what) in wanted.once:
             continue
@@ -164,6 +164,15 @@ def _metadata(wanted: Wanted, held: Document) -> Document:
     if missing:
         patch["finalizers"] = [*(held.get("finalizers") or ()), *missing]
     return {"metadata": patch} if patch else {}
+
+
+def _former(wanted: Wanted, held: Document) -> Mapping[str, Collection[str]]:
+    """Keys that a template had put there, and the note of them; none where the template is not looked at."""
+    notes = held.get("annotations") or {}
+    if ("metadata", "annotations") in wanted.once or FROM_TEMPLATE not in notes:
+        return {"labels": (), "annotations": ()}
+    named = from_template(notes)
+    return {"labels": named["labels"], "annotations": named["annotations"] | {FROM_TEMPLATE}}
 
 
 def _marks(

@@ -70,7 +70,8 @@ def replica_objects(
     if twice := [key for key, number in times.items() if number > 1]:
         kind, name = twice[0]
         raise NamesCollide(
-            f"PodCliqueSet {owner.metadata.name}: two of {kind} would be called {name}; rename a clique or a group"
+            f"PodCliqueSet {owner.metadata.name}: two of {kind} would be called {name}; "
+            "rename a clique or a group"
         )
     return wanted
 

@@ -10,7 +10,7 @@ minAvailable is left where it stands but counts as minAvailable (nobody's replic
 autoscaler); 0 is honoured: such a clique or group is in no gang, and nobody waits for it.
 
 Everything is known by its place in the tree and never by taking names apart: `a-0` beside `a` does no harm.
-Where two places come to one name (clique `g-0-c` beside clique `c` of group `g`), `expand` raises NamesCollide.
+Where two places come to one name (clique `g-0-c`, and clique `c` of group `g`), `expand` raises NamesCollide.
 """
 
 from collections.abc import Iterator, Mapping
