@@ -23,7 +23,7 @@ from grove_dp.testing.controlplane import ControlPlane
 from grove_dp.testing.controlplane.api import Api
 from grove_dp.testing.frontend import Frontend, eventually, free_port
 from grove_dp.testing.http import ConnectionEnded
-from grove_dp.testing.kubelet import Course, FakeKubelet
+from grove_dp.testing.kubelet import Course, FakeKubelet, Nothing
 
 __all__ = ["Churned", "churned"]
 
@@ -114,7 +114,7 @@ def churned(pods: int, seconds: float, per_second: float) -> Churned:
     with (
         tempfile.TemporaryDirectory(prefix="grove-dp-churn-") as folder,
         ControlPlane() as plane,
-        FakeKubelet(plane.api, _address, lambda _: Course(ends_s=ENDS_S)),
+        FakeKubelet(plane.api, course=lambda _: Course(ends_s=ENDS_S), containers=Nothing(_address)),
     ):
         log = Path(folder, "log")
         command = [sys.executable, "-m", "bench.kube.everywhere", str(port), str(log)]

@@ -6,78 +6,84 @@
 Every pod has an address of its own in 127.0.0.0/8, so that all may have the same port, as pods do.
 """
 
+import asyncio
 import itertools
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
 from collections.abc import Sequence
-from urllib.error import URLError
+from types import TracebackType
+from typing import Final, Self
 
-from grove_dp.testing.controlplane import Api, Document
-from grove_dp.testing.kubelet import FakeKubelet
+from grove_dp.testing.kubelet.status import Document
 
 __all__ = ["SimPods"]
 
-START_S = 30.0
-POLL_S = 0.05
+START_S: Final = 30.0
+POLL_S: Final = 0.05
+GRACE_S: Final = 30
 
 
-class SimPods(FakeKubelet):
-    """A kubelet that runs every pod's container as a worker-sim on *port*, with *arguments*."""
+class SimPods:
+    """`Containers` of a kubelet: each a worker-sim on *port*, with *arguments*. Ends them at its own end."""
 
-    def __init__(self, api: Api, port: int, arguments: Sequence[str] = ()) -> None:
-        super().__init__(api, self._start)
+    def __init__(self, port: int, arguments: Sequence[str] = ()) -> None:
         self._port = port
         self._arguments = list(arguments)
         self._count = itertools.count(1)
-        self._lock = threading.Lock()
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}  # by uid of the pod
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}  # by uid of the pod
 
-    def close(self) -> None:
-        """End the processes too."""
-        super().close()
-        for process in self.processes.values():
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes.values():
             process.kill()
             process.wait()
 
-    def _start(self, pod: Document) -> str:
+    async def start(self, pod: Document) -> str:
+        """Its address, once it answers."""
         number = next(self._count)
         address = f"127.{os.getpid() % 200 + 20}.{number >> 8}.{number & 255}"
-        command = [sys.executable, "-m", "grove_dp", "worker-sim", "--host", address]
-        command += ["--port", str(self._port), *self._arguments]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with self._lock:
-            self.processes[pod["metadata"]["uid"]] = process
-        self._until_it_answers(address, process)
+        command = ["-m", "grove_dp", "worker-sim", "--host", address, "--port", str(self._port)]
+        process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
+            [sys.executable, *command, *self._arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._processes[pod["metadata"]["uid"]] = process
+        async with asyncio.timeout(START_S):
+            while not await self._answers(address):
+                if (code := process.poll()) is not None:
+                    raise OSError(f"worker-sim on {address} ended with {code}")
+                await asyncio.sleep(POLL_S)
         return address
 
-    def _until_it_answers(self, address: str, process: "subprocess.Popen[bytes]") -> None:
-        end = time.monotonic() + START_S
-        while time.monotonic() < end and process.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://{address}:{self._port}/health", timeout=1.0):
-                    return
-            except (URLError, OSError):
-                time.sleep(POLL_S)
-        raise OSError(f"worker-sim on {address}:{self._port} does not answer")
+    async def stop(self, pod: Document) -> None:
+        """As a kubelet ends a container: its preStop sleep, SIGTERM, and SIGKILL after the grace period."""
+        process = self._processes.pop(pod["metadata"]["uid"], None)
+        if process is None:
+            return
+        await asyncio.sleep(_pre_stop_s(pod))
+        process.terminate()
+        grace_s = pod["metadata"].get("deletionGracePeriodSeconds") or GRACE_S
+        try:
+            await asyncio.to_thread(process.wait, grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
-    def _stop(self, pod: Document) -> None:
-        process = self.processes.get(pod["metadata"]["uid"])
-        if process is not None:
-            time.sleep(_pre_stop_s(pod))
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(pod["metadata"].get("deletionGracePeriodSeconds") or 30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        super()._stop(pod)
+    async def _answers(self, address: str) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(address, self._port)
+        except OSError:
+            return False
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        said = await reader.read()
+        writer.close()
+        return said.startswith(b"HTTP/1.1 200")
 
 
 def _pre_stop_s(pod: Document) -> float:
-    lifecycle = pod["spec"]["containers"][0].get("lifecycle", {})
+    lifecycle = pod["spec"]["containers"][0].get("lifecycle") or {}
     return float(lifecycle.get("preStop", {}).get("sleep", {}).get("seconds", 0))

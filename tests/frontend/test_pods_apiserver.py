@@ -9,6 +9,7 @@ import pytest
 
 from grove_dp.testing.controlplane import ControlPlane
 from grove_dp.testing.frontend import Frontend, eventually, free_port
+from grove_dp.testing.kubelet import FakeKubelet
 from grove_dp.testing.simpods import SimPods
 
 pytestmark = [pytest.mark.controlplane("kube-scheduler", "kube-controller-manager"), pytest.mark.timeout(180)]
@@ -76,7 +77,11 @@ class Cluster:
 def cluster():
     port = free_port()
     arguments = ["--profile", "tiny-cpu", "--answer-tokens", "4", "--shutdown-timeout", "10"]
-    with ControlPlane(scheduler=True, controller_manager=True) as plane, SimPods(plane.api, port, arguments):
+    with (
+        ControlPlane(scheduler=True, controller_manager=True) as plane,
+        SimPods(port, arguments) as containers,
+        FakeKubelet(plane.api, containers=containers),
+    ):
         plane.add_nodes(2)
         yield Cluster(plane, port)
 

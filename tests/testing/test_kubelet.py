@@ -6,7 +6,7 @@ import math
 import pytest
 
 from grove_dp.testing.controlplane import ControlPlane, programs
-from grove_dp.testing.kubelet import Course, FakeKubelet
+from grove_dp.testing.kubelet import Course, FakeKubelet, Nothing
 
 pytestmark = pytest.mark.controlplane
 NUMBERS = itertools.count()
@@ -90,7 +90,10 @@ def test_a_failed_pod_tells_its_exit_code_and_stays_failed(start, kubelet, contr
 
 
 def test_it_gives_the_addresses_it_is_told_and_outlives_a_restart_of_the_server():
-    with ControlPlane(found=programs()) as plane, FakeKubelet(plane.api, lambda pod: "127.0.0.7"):
+    with (
+        ControlPlane(found=programs()) as plane,
+        FakeKubelet(plane.api, containers=Nothing(lambda pod: "127.0.0.7")),
+    ):
         assert run(plane, "default")["status"]["podIP"] == "127.0.0.7"
         plane.restart("kube-apiserver")
         assert run(plane, plane.namespace("later"))["status"]["phase"] == "Running"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from grove_dp.kube.access import connect
-from grove_dp.testing.kubelet.agent import Containers, Course, Kubelet, Nothing, ordinary
+from grove_dp.testing.kubelet.agent import Containers, Course, Kubelet, ordinary
 from grove_dp.testing.kubelet.status import Document
 
 if TYPE_CHECKING:  # PERF: it brings certificates, which a kubelet of our own API server does without
@@ -20,24 +19,21 @@ if TYPE_CHECKING:  # PERF: it brings certificates, which a kubelet of our own AP
 __all__ = ["FakeKubelet"]
 
 T = TypeVar("T")
-THREADS: Final = 32
 
 
 class FakeKubelet:
-    """A `Kubelet` in a thread, between `start` and `close`. *address* gives a pod its IP address.
-
-    Subclasses may run something in pods: *address* and `_stop` are called in threads, and may block.
-    """
+    """A `Kubelet` in a thread, between `start` and `close`; what runs in pods runs in that thread's loop."""
 
     def __init__(
         self,
         api: Api,
-        address: Callable[[Document], str] | None = None,
+        *,
         course: Callable[[Document], Course] = ordinary,
+        containers: Containers | None = None,
     ) -> None:
         self._kubeconfig = api.access.kubeconfig
-        self._address = address
         self._course = course
+        self._containers = containers
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
@@ -83,9 +79,6 @@ class FakeKubelet:
         """It is back."""
         self._done(self._kubelet.find(node))
 
-    def _stop(self, pod: Document) -> None:
-        """Return when nothing runs in it any more."""
-
     def _done(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
@@ -97,36 +90,17 @@ class FakeKubelet:
     async def _serve(self) -> None:
         self._closing = asyncio.Event()
         try:
-            with ThreadPoolExecutor(THREADS, "containers") as threads:
-                await self._act(threads)
+            await self._act()
         except BaseException as error:
             self._failure = error
             raise
         finally:
             self._started.set()
 
-    async def _act(self, threads: ThreadPoolExecutor) -> None:
-        containers: Containers = Nothing()
-        if self._address is not None:
-            containers = _Blocking(threads, self._address, self._stop)
+    async def _act(self) -> None:
         async with (
             await connect(self._kubeconfig) as api,
-            Kubelet(api, course=self._course, containers=containers) as self._kubelet,
+            Kubelet(api, course=self._course, containers=self._containers) as self._kubelet,
         ):
             self._started.set()
             await self._closing.wait()
-
-
-class _Blocking:
-    def __init__(
-        self, threads: ThreadPoolExecutor, start: Callable[[Document], str], stop: Callable[[Document], None]
-    ) -> None:
-        self._threads = threads
-        self._start = start
-        self._stop = stop
-
-    async def start(self, pod: Document) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._start, pod)
-
-    async def stop(self, pod: Document) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._stop, pod)
