@@ -5,6 +5,8 @@ import pytest
 from grove_operator.plan.crew import crew
 from grove_operator.plan.tree import Live, tree
 from grove_operator.plan.victims import DRAIN
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grove_dp.kube.objects import Pod
 from tests.operator.plan_samples import a_set, clique
@@ -99,3 +101,31 @@ def test_a_fresh_name_is_never_that_of_a_pod_still_there():
     first = crew(unit(1), [], "now", SEED).missing[0].name
     leaving = pod(first, 0, deletionTimestamp="2026-01-01T00:00:00Z")
     assert crew(unit(1), [leaving], "now", SEED).missing[0].name != first
+
+
+crews = st.lists(
+    st.tuples(
+        st.integers(0, 5), st.sampled_from(["Running", "Pending", "Failed"]), st.booleans(), st.integers(0, 9)
+    ),
+    max_size=8,
+)
+
+
+@given(count=st.integers(0, 5), held=crews)
+def test_what_is_kept_and_what_is_missing_make_up_the_clique(count, held):
+    pods = [
+        pod(f"p{at}", index, phase=phase, age=age, **({"deletionTimestamp": "t"} if leaving else {}))
+        for at, (index, phase, leaving, age) in enumerate(held)
+    ]
+    wanted = msgspec.structs.replace(unit(2), count=count)
+    found = crew(wanted, pods, "now", SEED)
+    assert len(found.names) == len(set(found.names)) == count
+    used = [int(one.metadata.label("grove.io/podclique-pod-index")) for one in found.kept] + indices(found)
+    assert len(used) == len(set(used))
+    assert not (found.surplus and found.missing)
+    here = sum(1 for _, _, leaving, _ in held if not leaving)
+    assert len(found.kept) + len(found.surplus) + len(found.lost) == here
+    after = [one for one in pods if one in found.kept] + [pod(one.name, one.index) for one in found.missing]
+    settled = crew(wanted, after, "now", SEED)
+    assert (settled.missing, settled.surplus, settled.lost) == ((), (), ())
+    assert settled.names == found.names

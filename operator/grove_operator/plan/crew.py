@@ -61,7 +61,7 @@ def crew(unit: Unit, pods: Iterable[Pod], current: str, seed: bytes) -> Crew:
 
 
 def _sorted_out(pods: Iterable[Pod]) -> tuple[list[Pod], list[Pod]]:
-    """Living and lost; of two with one index the first lives. A pod whose label is gone is not killed for it."""
+    """Living and lost; of two with one index the first lives. Who has no label is not killed for it."""
     living: list[Pod] = []
     lost: list[Pod] = []
     taken: set[int] = set()
