@@ -444,26 +444,11 @@ def test_an_autoscaled_clique_and_an_autoscaled_group_need_different_names():
     assert_told(faults_of(document), f"{G}[0].name", Kind.INVALID, "HorizontalPodAutoscalers")
 
 
-def longest(replicas, group_replicas, pods=1):
+def longest(replicas, group_replicas, pods):
     """45 characters: 15 + 15 + 15."""
-    return {
-        **good_set(
-            cliques=[clique("c" * 15, replicas=pods)],
-            podCliqueScalingGroups=[
-                {"name": "g" * 15, "cliqueNames": ["c" * 15], "replicas": group_replicas, "minAvailable": 1}
-            ],
-        ),
-        "metadata": {"name": "s" * 15},
-        "spec": {
-            "replicas": replicas,
-            "template": good_set(
-                cliques=[clique("c" * 15, replicas=pods)],
-                podCliqueScalingGroups=[
-                    {"name": "g" * 15, "cliqueNames": ["c" * 15], "replicas": group_replicas}
-                ],
-            )["spec"]["template"],
-        },
-    }
+    group = {"name": "g" * 15, "cliqueNames": ["c" * 15], "replicas": group_replicas, "minAvailable": 1}
+    document = good_set(cliques=[clique("c" * 15, replicas=pods)], podCliqueScalingGroups=[group])
+    return changed(changed(document, "metadata.name", "s" * 15), "spec.replicas", replicas)
 
 
 @pytest.mark.parametrize(

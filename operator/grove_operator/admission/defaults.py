@@ -22,7 +22,8 @@ an update an absent minAvailable, which can never change, is what it was: Grove 
 replicas, and then refuses the change.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any, Final
 
 from msgspec import Struct
@@ -56,9 +57,20 @@ def defaults(document: object, old: object = None) -> list[Default]:
 
 def defaulted(document: object, old: object = None) -> Any:
     """*document* with its defaults; what did not change is shared with it, and it stays as it was."""
-    for default in defaults(document, old):
-        document = _with(document, default.path, default.value)
-    return document
+    found = defaults(document, old)
+    if not found:
+        return document
+    root: Any = copy(document)
+    ours = {id(root)}  # copies: each object and list on the way is copied once, however many defaults it gets
+    for *way, field, value in ((*default.path, default.value) for default in found):
+        owner: Any = root
+        for step in way:
+            if id(owner[step]) not in ours:
+                owner[step] = copy(owner[step])
+                ours.add(id(owner[step]))
+            owner = owner[step]
+        owner[field] = value
+    return root
 
 
 def patch(document: object, old: object = None) -> list[dict[str, Any]]:
@@ -185,12 +197,3 @@ def _name(owner: Document) -> str:
 
 def _is_int(value: object) -> bool:
     return type(value) is int  # True is an int to Python alone
-
-
-def _with(owner: Any, path: Sequence[str | int], value: Any) -> Any:
-    """A copy along *path* only."""
-    step, rest = path[0], path[1:]
-    inner = _with(owner[step], rest, value) if rest else value
-    if isinstance(owner, Mapping):
-        return {**owner, step: inner}
-    return [*owner[:step], inner, *owner[int(step) + 1 :]]

@@ -12,9 +12,22 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from grove_operator.admission.webhook import DEFAULT_SET, VALIDATE_SET, VALIDATE_TOPOLOGY
+__all__ = [
+    "DEFAULTING",
+    "DEFAULT_SET",
+    "VALIDATE_SET",
+    "VALIDATE_TOPOLOGY",
+    "VALIDATING",
+    "VALIDATING_TOPOLOGY",
+    "Address",
+    "Service",
+    "mutating",
+    "validating",
+]
 
-__all__ = ["DEFAULTING", "VALIDATING", "VALIDATING_TOPOLOGY", "Address", "Service", "mutating", "validating"]
+DEFAULT_SET: Final = "/webhooks/default-podcliqueset"
+VALIDATE_SET: Final = "/webhooks/validate-podcliqueset"
+VALIDATE_TOPOLOGY: Final = "/webhooks/validate-clustertopology"
 
 DEFAULTING: Final = "podcliqueset-defaulting-webhook"
 VALIDATING: Final = "podcliqueset-validating-webhook"

@@ -93,15 +93,16 @@ def claims_stay(new: Subject, old: Subject) -> Iterator[Fault]:
 def constraints_stay(new: Subject, old: Subject) -> Iterator[Fault]:
     """By owner, for cliques may be in another order."""
     before = {each.owner: each for each in constraints(old)}
+    owners_before, owners_now = _owners(old), _owners(new)
     for each in constraints(new):
         was = before.pop(each.owner, None)
         if was is None:
-            if _was_there(each, old):
+            if each.owner in owners_before:
                 yield forbidden(each.path, f"a constraint of {each.owner} cannot be added later: {ANEW}")
         else:
             yield from _kept_constraint(each, was)
     for gone in before.values():
-        if _was_there(gone, new):
+        if gone.owner in owners_now:
             yield forbidden(gone.path, f"the constraint of {gone.owner} cannot be removed: {ANEW}")
 
 
@@ -158,11 +159,14 @@ def _groups(new: Subject, old: Subject) -> Iterator[tuple[str, Group, Group]]:
             yield path, group, before
 
 
-def _was_there(constraint: Constraint, other: Subject) -> bool:
-    """Whether *other* has its owner at all; else the fault is the owner's."""
-    owners = {f"clique {each.name!r}" for each in other.template.cliques}
-    owners |= {f"group {each.name!r}" for each in other.template.pod_clique_scaling_groups}
-    return constraint.owner in owners | {"the set"}
+def _owners(subject: Subject) -> set[str]:
+    """Who could have a constraint; a clique that is gone is a fault of its own."""
+    cliques = {f"clique {each.name!r}" for each in subject.template.cliques}
+    return (
+        cliques
+        | {f"group {each.name!r}" for each in subject.template.pod_clique_scaling_groups}
+        | {"the set"}
+    )
 
 
 def _names(owners: list[Clique] | list[Group]) -> list[str]:

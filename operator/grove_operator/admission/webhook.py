@@ -5,14 +5,14 @@
     POST /webhooks/validate-clustertopology the same for bindings
 
 Paths are Grove's, so that registrations made for it fit. Nothing is remembered between requests and nothing
-is written, so every replica of the operator answers, leader or not, and dry runs need no care. Whoever asks is
-not looked at: an answer tells nothing that the question did not hold.
+is written, so every replica of the operator answers, leader or not, and dry runs need no care. Whoever asks
+is not looked at: an answer tells nothing that the question did not hold.
 """
 
 import base64
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -23,16 +23,14 @@ from msgspec import Struct
 from grove_operator.admission.binding import binding_faults
 from grove_operator.admission.defaults import patch
 from grove_operator.admission.faults import Fault, refusal
+from grove_operator.admission.registration import DEFAULT_SET, VALIDATE_SET, VALIDATE_TOPOLOGY
 from grove_operator.admission.subject import World
 from grove_operator.admission.validate import validate
 
-__all__ = ["DEFAULT_SET", "VALIDATE_SET", "VALIDATE_TOPOLOGY", "application", "serving"]
+__all__ = ["application", "serving"]
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_SET: Final = "/webhooks/default-podcliqueset"
-VALIDATE_SET: Final = "/webhooks/validate-podcliqueset"
-VALIDATE_TOPOLOGY: Final = "/webhooks/validate-clustertopology"
 BODY_MAX: Final = 8 << 20  # an object is 3 MiB at most, and an update brings two
 API: Final = "admission.k8s.io/v1"
 
@@ -125,7 +123,7 @@ def _allowed(request: _Request) -> dict[str, Any]:
 # ------------------------------------------------------------ HTTP
 
 
-def _answering(answer: Answer) -> Callable[[web.Request], Any]:
+def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         try:
             review = msgspec.json.decode(await request.read(), type=_Review)
