@@ -272,6 +272,38 @@ ROWS = [
         "letters",
     ),
     (
+        "updates_can_go_on",
+        f"{G}[0].rollingUpdate",
+        {"maxUnavailable": 0},
+        f"{G}[0].rollingUpdate.maxUnavailable",
+        Kind.INVALID,
+        "raise this, or maxSurge, to 1",
+    ),
+    (
+        "updates_can_go_on",
+        f"{C}[0].rollingUpdate",
+        {"maxUnavailable": -1},
+        f"{C}[0].rollingUpdate.maxUnavailable",
+        Kind.INVALID,
+        "0 or more",
+    ),
+    (
+        "updates_can_go_on",
+        f"{C}[0].rollingUpdate",
+        {"maxSurge": -1},
+        f"{C}[0].rollingUpdate.maxSurge",
+        Kind.INVALID,
+        "0 or more",
+    ),
+    (
+        "members_are_updated_with_their_group",
+        f"{C}[3].rollingUpdate",
+        {"maxSurge": 1},
+        f"{C}[3].rollingUpdate",
+        Kind.FORBIDDEN,
+        "move it to the group",
+    ),
+    (
         "claim_templates_are_complete",
         f"{T}.resourceClaimTemplates",
         [{"templateSpec": {"spec": {"devices": {"requests": [{"name": "gpu"}]}}}}],
@@ -661,6 +693,14 @@ def test_what_the_cluster_has_is_not_checked_where_nobody_knows():
             "GROVE_PCS_NAME",
         ),
         (changed(good_set(), "metadata.name", "7b"), "begins with a digit"),
+        (
+            changed(
+                changed(good_set(), "spec.updateStrategy", {"type": "OnDelete"}),
+                f"{C}[0].rollingUpdate",
+                {"maxUnavailable": 0, "maxSurge": 1},
+            ),
+            "no effect under OnDelete",
+        ),
         (constrained(packed("rack", preferred="zone")), "has no effect"),
     ],
 )

@@ -8,7 +8,7 @@
 `drafts`        the parts of a document that rules look at, read without ever raising
 `faults`        what is wrong, where, and how the API server would say it
 `grammar`       names, labels, durations as Kubernetes accepts them
-`names` `cliques` `groups` `order` `resources` `schedulers` `topology` `updates` `binding`   rules by subject
+`names` `cliques` `groups` `order` `rollout` `resources` `schedulers` `topology` `updates` `binding`  rules
 `webhook`       the same over HTTP, as AdmissionReviews
 `registration`  how the API server learns of it
 

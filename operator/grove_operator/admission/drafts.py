@@ -32,6 +32,7 @@ __all__ = [
     "Pack",
     "PodCliqueSet",
     "PodSpec",
+    "RollingUpdate",
     "Scale",
     "SchedulerBinding",
     "Sharing",
@@ -128,8 +129,14 @@ class CliqueSpec(_Draft, frozen=True):
     auto_scaling_config: Scale | None = None
 
 
+class RollingUpdate(_Draft, frozen=True):
+    max_unavailable: int | None = None
+    max_surge: int | None = None
+
+
 class Clique(_Draft, frozen=True):
     name: str = ""
+    rolling_update: RollingUpdate | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     topology_constraint: Topology | None = None
@@ -144,6 +151,7 @@ class Group(_Draft, frozen=True):
     replicas: int | None = None
     min_available: int | None = None
     scale_config: Scale | None = None
+    rolling_update: RollingUpdate | None = None
     topology_constraint: Topology | None = None
     resource_sharing: list[Sharing] = []
 

@@ -16,6 +16,7 @@ topology was deleted, can still be changed and healed, step by step. What stays 
 |            | containers*, no nodeName, no topologySpreadConstraints; startup and update type; delay   |
 | order      | startsAfter under Explicit: named, known, once, not itself, no circle                    |
 | groups     | members known, of one group; replicas, minAvailable, scaleConfig as for cliques          |
+| rollout    | an update can go on: maxUnavailable or maxSurge > 0*; for groups, not for their members  |
 | resources  | claim templates named, unique, with a device; sharing of a known scope, filters known    |
 | schedulers | one, enabled; KAI: one queue; Volcano: one open queue; no topology there and with LPX    |
 | topology   | enabled; pack given, no packDomain; one topology, that exists and has the domains;       |
@@ -31,7 +32,17 @@ from typing import Final
 
 from msgspec import Struct
 
-from grove_operator.admission import cliques, groups, names, order, resources, schedulers, topology, updates
+from grove_operator.admission import (
+    cliques,
+    groups,
+    names,
+    order,
+    resources,
+    rollout,
+    schedulers,
+    topology,
+    updates,
+)
 from grove_operator.admission.defaults import defaulted
 from grove_operator.admission.drafts import PodCliqueSet, read
 from grove_operator.admission.faults import Fault
@@ -44,6 +55,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *cliques.RULES,
     *order.RULES,
     *groups.RULES,
+    *rollout.RULES,
     *resources.RULES,
     *schedulers.RULES,
     *topology.RULES,
@@ -52,6 +64,7 @@ WARNINGS: Final[tuple[Callable[[Subject], Iterable[str]], ...]] = (
     *names.WARNINGS,
     *cliques.WARNINGS,
     *order.WARNINGS,
+    *rollout.WARNINGS,
     *topology.WARNINGS,
 )
 
