@@ -1,7 +1,9 @@
 """The figures of the Kubernetes layer, each beside the `kubernetes` package on the same bytes.
 
 CPU time of this process, not wall time: the API server shares the two cores of a small machine, and what it
-takes is not ours to judge. Both run on uvloop, as the product does.
+takes is not ours to judge. The musts were set beside the package's figures on one machine (50,000 events/s
+where its typed watch makes 3,800, a list in 10 ms for 561, a patch in 0.35 ms for 0.82, an import in 450 ms
+for 360), so here they are ratios. Both run on uvloop, as the product does.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ __all__ = ["measured"]
 POD_COUNT = 1_000
 EVENTS = 20_000
 PACKAGE_EVENTS = 1_000
-LAYER = "access cluster controller informer lease objects queue store"
+LAYER = "access cluster conditions controller events informer lease objects queue store"
 
 
 def measured(turns: int) -> Iterator[Row]:
@@ -59,11 +61,19 @@ def measured(turns: int) -> Iterator[Row]:
 def import_row(turns: int) -> Row:
     """A fresh interpreter that imports all of the layer, less one that imports nothing."""
     names = ", ".join(f"grove_dp.kube.{name}" for name in LAYER.split())
-    whole, bare = [], []
+    whole, package, bare = [], [], []
     for _ in range(turns):
         whole.append(_interpreter_s(f"import {names}"))
+        package.append(_interpreter_s("import kubernetes.aio.client, kubernetes.aio.config"))
         bare.append(_interpreter_s("pass"))
-    return results.row("import of the layer", (median(whole) - median(bare)) * 1e3, "ms", must="value <= 450")
+    return results.row(
+        "import of the layer, the package in it",
+        (median(whole) - median(bare)) * 1e3,
+        "ms",
+        anchor="kubernetes",
+        anchor_value=(median(package) - median(bare)) * 1e3,
+        must="ratio <= 1.25",
+    )
 
 
 def _interpreter_s(code: str) -> float:
@@ -93,7 +103,7 @@ def list_row(recording: Recording, kind: str, turns: int) -> Row:
         "ms CPU",
         anchor="kubernetes",
         anchor_value=theirs * 1e3,
-        must="value <= 10",
+        must="ratio <= 0.0178",
     )
 
 
@@ -136,7 +146,7 @@ def watch_rows(kubeconfig: Path, last: str, kind: str, turns: int) -> Iterator[R
         "events/s of CPU",
         anchor="kubernetes",
         anchor_value=theirs,
-        must="value >= 50000",
+        must="ratio >= 13.2",
     )
     yield results.row(
         f"watch intake, {kind}, by the clock", median(EVENTS / wall for _, wall in ours), "events/s"
@@ -189,7 +199,7 @@ def patch_rows(kubeconfig: Path, turns: int) -> Iterator[Row]:
         "ms CPU",
         anchor="kubernetes",
         anchor_value=median(theirs),
-        must="value <= 0.35",
+        must="ratio <= 0.427",
     )
 
 
