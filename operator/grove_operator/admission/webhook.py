@@ -79,7 +79,10 @@ async def serving(
         await site.start()
         yield int(runner.addresses[0][1])
     finally:
+        transports = [each.transport for each in runner.server.connections] if runner.server else []
         await runner.cleanup()
+        for transport in filter(None, transports):
+            transport.abort()  # TLS would wait half a minute for each peer's farewell
 
 
 # ------------------------------------------------------------ answers
