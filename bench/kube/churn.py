@@ -108,13 +108,16 @@ def _address(pod: dict[str, Any]) -> str:
     return f"127.210.{number >> 8}.{number & 255}"
 
 
-def churned(pods: int, seconds: float, per_second: float) -> Churned:
-    """Hold *pods* pods, and for *seconds* replace so many of them per second."""
+def churned(pods: int, seconds: float, per_second: float, ends_s: float = ENDS_S) -> Churned:
+    """Hold *pods* pods, and for *seconds* replace so many of them per second.
+
+    A pod is gone *ends_s* after its deletion.
+    """
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="grove-dp-churn-") as folder,
         ControlPlane() as plane,
-        FakeKubelet(plane.api, course=lambda _: Course(ends_s=ENDS_S), containers=Nothing(_address)),
+        FakeKubelet(plane.api, course=lambda _: Course(ends_s=ends_s), containers=Nothing(_address)),
     ):
         log = Path(folder, "log")
         command = [sys.executable, "-m", "bench.kube.everywhere", str(port), str(log)]
