@@ -40,10 +40,7 @@ def changed(document, path, value):
     owner = document
     *steps, last = _steps(path)
     for step in steps:
-        if isinstance(owner, dict):
-            owner = owner.setdefault(step, {})
-        else:
-            owner = owner[step]
+        owner = owner.setdefault(step, {}) if isinstance(owner, dict) else owner[step]
     if value is None:
         del owner[last]
     else:
