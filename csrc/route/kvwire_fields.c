@@ -64,10 +64,10 @@ static bool gdp_token(gdp_reader *r, uint32_t *out)
 {
     gdp_head h;
     if (!gdp_mp_next(r, &h)) return false;
-    const int64_t v = (int64_t)h.n;
     if (h.type != MP_UINT && h.type != MP_NEGATIVE) return gdp_mp_wrong(r, "NotATokenId");
-    if (v < INT32_MIN || v > UINT32_MAX) return gdp_mp_wrong(r, "TokenIdOutOfRange");
-    *out = (uint32_t)v;
+    /* Of a MP_UINT above INT64_MAX the signed value would be a small negative one. */
+    if (h.type == MP_UINT ? h.n > UINT32_MAX : (int64_t)h.n < INT32_MIN) return gdp_mp_wrong(r, "TokenIdOutOfRange");
+    *out = (uint32_t)h.n;
     return true;
 }
 

@@ -8,19 +8,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from grove_dp.sim.publisher import EventSettings
 from grove_dp.sim.worker import SimWorkers
-from grove_dp.testing.frontend import Frontend
+from grove_dp.testing.frontend import Frontend, eventually
 
 CLIENTS, ROUNDS, TOKENS = 4, 3, 24
 
 
-def call(stream, tokens=TOKENS):
+def call(stream, tokens=TOKENS, news=""):
     body = json.dumps(
         {
             "model": "tiny-llama",
             "stream": stream,
             "max_tokens": tokens,
             "ignore_eos": True,
-            "messages": [{"role": "user", "content": "Hi " * 60}],
+            "messages": [{"role": "user", "content": "Hi " * 60 + news}],
         }
     ).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -71,18 +71,23 @@ async def scraped():
         for worker in workers:
             await frontend.worker_until(worker.url.removeprefix("http://"), 10.0, state="ready")
 
-        streams = 0
+        streams, news = 0, []
 
         async def ask():
             nonlocal streams
             for _ in range(ROUNDS):
-                assert (await frontend.ask(call(True))).status == 200
+                assert (await frontend.ask(call(True, news=" ".join(news)))).status == 200
                 streams += 1
 
-        while not Page((await frontend.admin("GET", "/metrics")).body.decode()).sum(
-            "placements_total", basis="tokens"
-        ):
-            await ask()  # the tokenizer is not there yet
+        async def tokenised():
+            await ask()
+            seen = Page((await frontend.admin("GET", "/metrics")).body.decode())
+            by_tokens = seen.sum("placements_total", basis="tokens")
+            if by_tokens and not seen.sum("stage_seconds_total", stage="tokenise"):
+                news.append("more")  # all were recalled: none was made
+            return by_tokens and seen.sum("stage_seconds_total", stage="tokenise")
+
+        await eventually(tokenised, bool, 40, "a prompt is placed by tokens that were made for it")
         await asyncio.gather(*(ask() for _ in range(CLIENTS)))
         assert (await frontend.ask(call(False))).status == 200
         await aborted(frontend)

@@ -84,6 +84,13 @@ def spiced(draw, payloads):
     return data
 
 
+@pytest.mark.parametrize("token", [2**32, 2**63 - 1, 2**63, 2**64 - 1, -(2**31) - 1, -(2**63)])
+def test_a_token_id_beyond_32_bits_is_refused_by_both(token):
+    payload = msgspec.msgpack.encode([1.5, [["BlockStored", [7], None, [1, token, 3, 4], 4, None]]])
+    assert outcome(kv.decode, payload) is None
+    assert outcome(plain.decode, payload) is None
+
+
 @given(spiced(mutated([payload for payload in SEEDS if len(payload) < 600], most=2)))
 @settings(max_examples=1500, deadline=None)
 def test_payloads_are_read_as_the_twin_reads_them(payload):

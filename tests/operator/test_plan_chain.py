@@ -24,6 +24,7 @@ from grove_operator.plan.victims import victims
 
 from grove_dp.kube.access import connect
 from grove_dp.kube.objects import PODS, Pod
+from grove_dp.testing.frontend import eventually
 from tests.operator.plan_samples import clique, group
 
 pytestmark = pytest.mark.controlplane
@@ -207,11 +208,14 @@ async def test_scaling_in_leaves_nothing_of_what_is_gone(namespace):
     await namespace.settle()
     await namespace.api.merge(SETS.path(namespace.name, "w"), {"spec": {"replicas": 1}})
     await namespace.api.merge(GROUPS.path(namespace.name, "w-0-g"), {"spec": {"replicas": 1}})
-    await namespace.settle()
-    left = sorted(
-        name for kind, name in await namespace.observed() if kind in ("PodGang", "PodClique", "Service")
-    )
-    assert left == ["w-0", "w-0", "w-0-a", "w-0-g-0-b", "w-0-g-0-c"]
+
+    async def left():
+        await namespace.settle()
+        kinds = ("PodGang", "PodClique", "Service")
+        return sorted(name for kind, name in await namespace.observed() if kind in kinds)
+
+    wanted = ["w-0", "w-0", "w-0-a", "w-0-g-0-b", "w-0-g-0-c"]
+    await eventually(left, wanted.__eq__, 15, "what is gone has left nothing")
 
 
 async def test_what_a_hand_has_changed_is_mended_and_the_hands_own_stays(namespace):
