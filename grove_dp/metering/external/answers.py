@@ -1,5 +1,6 @@
 """HTTP answers of the metrics port: what every one of them says, and what a refusal adds."""
 
+import math
 from hashlib import sha256
 from typing import Final
 
@@ -41,7 +42,7 @@ def refusal(error: GroveError) -> web.Response:
     """A Status, and when or how to come again."""
     answer = json_answer(status_document(error), error.status)
     if error.retry_after_s is not None:
-        answer.headers["Retry-After"] = str(error.retry_after_s)
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after_s))  # HTTP knows whole seconds
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="grove-dp"'
     return answer
