@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from grove_dp.kube.objects import Pod
 from grove_operator.naming import L
 from grove_operator.plan.pods import free_indices, pod_names
 from grove_operator.plan.tree import Unit
 from grove_operator.plan.victims import victims
+from grove_operator.pods import Pod
 
 __all__ = ["Berth", "Crew", "crew"]
 

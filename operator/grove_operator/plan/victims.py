@@ -9,8 +9,8 @@ are not counted, and never chosen twice.
 from collections.abc import Iterable
 from typing import Final
 
-from grove_dp.kube.objects import Pod
 from grove_operator.naming import L
+from grove_operator.pods import Pod
 
 __all__ = ["COST", "DRAIN", "victims"]
 
