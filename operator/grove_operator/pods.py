@@ -185,7 +185,8 @@ class Pod(_Partial, frozen=True, dict=True):
 
 
 def _named(term: Mapping[str, Any]) -> str:
-    for field in term.get("matchFields") or ():
+    fields: list[Document] = term.get("matchFields") or []
+    for field in fields:
         values = field.get("values") or ()
         if field.get("key") == "metadata.name" and field.get("operator") == "In" and len(values) == 1:
             return str(values[0])
