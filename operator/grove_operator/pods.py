@@ -187,7 +187,7 @@ class Pod(_Partial, frozen=True, dict=True):
 def _named(term: Mapping[str, Any]) -> str:
     fields: list[Document] = term.get("matchFields") or []
     for field in fields:
-        values = field.get("values") or ()
+        values: list[str] = field.get("values") or []
         if field.get("key") == "metadata.name" and field.get("operator") == "In" and len(values) == 1:
-            return str(values[0])
+            return values[0]
     return ""
