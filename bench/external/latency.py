@@ -35,12 +35,12 @@ from aiohttp import web
 from bench import results
 from bench.results import row
 from grove_dp.clock import SystemClock
+from grove_dp.kube.certificates import Authority
+from grove_dp.kube.tls import Face
 from grove_dp.metering.external.board import METRICS, Board, Picture, Sample
-from grove_dp.metering.external.certificates import Authority
 from grove_dp.metering.external.identity import FrontProxy
 from grove_dp.metering.external.reviews import Reviews
 from grove_dp.metering.external.server import MetricsPort
-from grove_dp.metering.external.tls import Face
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from grove_dp.metering.external.certificates import Authority
+from grove_dp.kube.certificates import Authority
 from grove_dp.testing.controlplane import ControlPlane
 from grove_dp.testing.controlplane.api import Api
 from grove_dp.testing.kubelet import FakeKubelet

@@ -138,8 +138,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> "Options":
+    from grove_dp.kube.own_certificate import Place
     from grove_dp.metering.external.adapter import Options
-    from grove_dp.metering.external.own_certificate import Place
 
     own = (args.namespace, args.service, args.secret)
     if any(own) and not all(own):

@@ -20,10 +20,10 @@ from grove_dp.clock import Clock
 from grove_dp.frontend.signals import SignalsFeed, query
 from grove_dp.kube.access import Access, connect
 from grove_dp.kube.errors import ApiError, ApiUnreachable
+from grove_dp.kube.own_certificate import Place
 from grove_dp.metering.external.adapter import Adapter, Options
 from grove_dp.metering.external.board import Board
 from grove_dp.metering.external.overview import Found, Overview
-from grove_dp.metering.external.own_certificate import Place
 from grove_dp.metering.external.targets import KnownTargets, read_target
 from grove_dp.metering.merging import Frontends
 from grove_dp.settings import External, Kubernetes

@@ -15,4 +15,10 @@
 `events`      what people see in `kubectl describe`; `occurrence` makes the documents
 `conditions`  what is so, since when, and why
 `backoff`     how long to wait after a failure
+
+For those that the API server calls, over TLS:
+
+`certificates`     made by ourselves, each with an authority of its own
+`own_certificate`  kept in a Secret, renewed in time, trusted before it is shown
+`tls`              a port whose certificate changes while it serves
 """

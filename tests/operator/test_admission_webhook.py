@@ -23,7 +23,7 @@ from grove_operator.admission.subject import World
 from grove_operator.admission.webhook import serving
 from grove_operator.crds.__main__ import CRDS
 
-from grove_dp.metering.external.certificates import Authority
+from grove_dp.kube.certificates import Authority
 from tests.operator.admission_documents import changed, good_set
 
 C = "spec.template.cliques"

@@ -15,7 +15,6 @@ The way of a value, once a second:
     `identity`         headers of the front proxy, believed only with its certificate
     `reviews`          whose token, and may they: asked of the API server, remembered by `expiring`
     `credentials`      certificate and CA read again and again, from files or the cluster
-    `own_certificate`  a serving certificate kept in a Secret, made by `certificates`
     `adapter`          all of it put together
 
     `manifests`        what is installed, and by `registration` never over somebody else's

@@ -16,21 +16,21 @@ from msgspec import Struct
 from grove_dp.clock import Clock
 from grove_dp.errors import ConfigurationError
 from grove_dp.kube.access import Access
+from grove_dp.kube.certificates import expires
+from grove_dp.kube.own_certificate import OwnCertificate, Place
+from grove_dp.kube.tls import CertificateFiles, Face
 from grove_dp.metering.external.board import Source
-from grove_dp.metering.external.certificates import expires
 from grove_dp.metering.external.credentials import (
-    CertificateFiles,
     CertificateSource,
     ClusterTrust,
     Credentials,
     TrustFile,
     TrustSource,
 )
-from grove_dp.metering.external.own_certificate import OwnCertificate, Place
 from grove_dp.metering.external.page import AdapterReading, page
+from grove_dp.metering.external.registration import RegisteredTrust
 from grove_dp.metering.external.reviews import Reviews
 from grove_dp.metering.external.server import MetricsPort
-from grove_dp.metering.external.tls import Face
 
 __all__ = ["Adapter", "Options"]
 
@@ -120,7 +120,7 @@ class Adapter:
 def _certificate(api: Access, clock: Clock, options: Options) -> CertificateSource:
     files = (options.tls_cert_file, options.tls_key_file)
     if options.place is not None and files == (None, None):
-        return OwnCertificate(api, options.place, clock)
+        return OwnCertificate(api, options.place, clock, RegisteredTrust(api, options.place, clock))
     if options.place is None and files[0] is not None and files[1] is not None:
         return CertificateFiles(files[0], files[1])
     raise ConfigurationError("give either both tls_cert_file and tls_key_file, or the Secret to keep one in")

@@ -14,10 +14,10 @@ import msgspec
 
 from grove_dp.clock import Clock
 from grove_dp.errors import GroveError
+from grove_dp.kube.tls import BadCertificate, Certificate, Face
 from grove_dp.metering.external.identity import FrontProxy, TrustUnknown, front_proxy
-from grove_dp.metering.external.tls import BadCertificate, Certificate, Face
 
-__all__ = ["CertificateFiles", "ClusterTrust", "Credentials", "TrustFile"]
+__all__ = ["ClusterTrust", "Credentials", "TrustFile"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,21 +71,6 @@ class TrustFile:
         if "BEGIN CERTIFICATE" not in pem:
             raise TrustUnknown(f"{self._ca}: no certificate in it")
         return FrontProxy(ca_pem=pem, allowed_names=self._names)
-
-
-class CertificateFiles:
-    """Chain and key in two files, as a mounted Secret shows them."""
-
-    def __init__(self, chain: Path, key: Path) -> None:
-        self._chain = chain
-        self._key = key
-
-    async def read(self) -> Certificate:
-        """BadCertificate if one cannot be read."""
-        try:
-            return Certificate(self._chain.read_text(encoding="ascii"), self._key.read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadCertificate(f"{error}: the serving certificate cannot be read") from None
 
 
 class Credentials:

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 import yaml
 from msgspec import Struct
 
+from grove_dp.kube.own_certificate import Place
 from grove_dp.metering.external.documents import GROUP, VERSION
-from grove_dp.metering.external.own_certificate import Place
 from grove_dp.metering.external.registration import APISERVICE, check_free
 
 __all__ = ["Install", "documents", "install", "to_yaml"]

@@ -25,6 +25,7 @@ import msgspec
 from aiohttp import web
 
 from grove_dp.errors import ClientFault, GroveError
+from grove_dp.kube.tls import Face
 from grove_dp.metering.external.answers import json_answer, refusal, tagged_answer, text_answer, typed_answer
 from grove_dp.metering.external.board import Source
 from grove_dp.metering.external.documents import (
@@ -43,7 +44,6 @@ from grove_dp.metering.external.identity import FrontProxy, User, bearer, common
 from grove_dp.metering.external.page import Page
 from grove_dp.metering.external.quantity import timestamp
 from grove_dp.metering.external.reviews import Act, Reviews
-from grove_dp.metering.external.tls import Face
 
 __all__ = ["KEDA_METRIC", "MetricsPort"]
 

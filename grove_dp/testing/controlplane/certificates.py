@@ -15,9 +15,9 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from grove_dp.metering.external import certificates
-from grove_dp.metering.external.certificates import private_key_pem
-from grove_dp.metering.external.tls import Certificate
+from grove_dp.kube import certificates
+from grove_dp.kube.certificates import private_key_pem
+from grove_dp.kube.tls import Certificate
 
 __all__ = ["Authority", "Credential", "private_key_pem", "public_key_pem"]
 

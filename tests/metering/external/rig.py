@@ -14,13 +14,13 @@ import aiohttp
 import msgspec
 
 from grove_dp.clock import ManualClock
+from grove_dp.kube.certificates import Authority
 from grove_dp.kube.errors import ApiError, ApiUnreachable
+from grove_dp.kube.tls import Certificate, Face
 from grove_dp.metering.external.board import Board, Picture, Sample
-from grove_dp.metering.external.certificates import Authority
 from grove_dp.metering.external.identity import FrontProxy
 from grove_dp.metering.external.reviews import Reviews
 from grove_dp.metering.external.server import MetricsPort
-from grove_dp.metering.external.tls import Certificate, Face
 
 NAME = "metrics.grove-dp.svc"
 VALUES = "/apis/external.metrics.k8s.io/v1beta1/namespaces"

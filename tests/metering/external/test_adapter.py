@@ -5,10 +5,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from grove_dp.errors import ConfigurationError
+from grove_dp.kube.certificates import Authority
+from grove_dp.kube.own_certificate import Place
 from grove_dp.metering.external.adapter import Adapter, Options
 from grove_dp.metering.external.board import Board
-from grove_dp.metering.external.certificates import Authority
-from grove_dp.metering.external.own_certificate import Place
 from tests.metering.external.objects import Objects
 from tests.metering.external.rig import AGGREGATOR, NAME, PICTURE, VALUES, Cluster, Rig, now
 

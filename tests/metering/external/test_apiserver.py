@@ -16,9 +16,9 @@ import pytest
 
 from grove_dp.clock import SystemClock
 from grove_dp.kube.access import connect
+from grove_dp.kube.own_certificate import OwnCertificate
 from grove_dp.metering.external.manifests import Install, documents, install, to_yaml
-from grove_dp.metering.external.own_certificate import OwnCertificate
-from grove_dp.metering.external.registration import APISERVICE_PATH, ForeignApiService
+from grove_dp.metering.external.registration import APISERVICE_PATH, ForeignApiService, RegisteredTrust
 from grove_dp.metering.external.selector import BadSelector, parse
 from tests.metering.external.cluster import NAMESPACE, ROOT, TO
 from tests.metering.external.rig import AGGREGATOR, VALUES, sample
@@ -204,7 +204,8 @@ def test_while_it_fits_the_secret_is_left_alone(controlplane, values):
 def test_replicas_that_start_together_show_the_same_certificate(controlplane, values):
     async def start_together():
         async with await connect(controlplane.admin.kubeconfig) as api:
-            replicas = [OwnCertificate(api, TO.place, SystemClock()) for _ in range(4)]
+            trust = RegisteredTrust(api, TO.place, SystemClock())
+            replicas = [OwnCertificate(api, TO.place, SystemClock(), trust) for _ in range(4)]
             return await asyncio.gather(*(replica.read() for replica in replicas))
 
     controlplane.api.delete(SECRET)

@@ -6,16 +6,15 @@ import logging
 import pytest
 
 from grove_dp.errors import GroveError
-from grove_dp.metering.external.certificates import Authority
+from grove_dp.kube.certificates import Authority
+from grove_dp.kube.tls import BadCertificate, CertificateFiles, Face
 from grove_dp.metering.external.credentials import (
     CONFIG_MAP,
-    CertificateFiles,
     ClusterTrust,
     Credentials,
     TrustFile,
 )
 from grove_dp.metering.external.identity import TrustUnknown
-from grove_dp.metering.external.tls import BadCertificate, Face
 from tests.metering.external.objects import Objects
 from tests.metering.external.rig import NAME, WALL_S
 

@@ -5,10 +5,10 @@ from base64 import b64decode, b64encode
 import pytest
 
 from grove_dp.clock import ManualClock
-from grove_dp.metering.external.certificates import fits, serving
+from grove_dp.kube.certificates import fits, serving
+from grove_dp.kube.own_certificate import SETTLE_S, OwnCertificate, Place
 from grove_dp.metering.external.documents import Conflict
-from grove_dp.metering.external.own_certificate import SETTLE_S, OwnCertificate, Place
-from grove_dp.metering.external.registration import APISERVICE_PATH
+from grove_dp.metering.external.registration import APISERVICE_PATH, RegisteredTrust
 from tests.metering.external.objects import Objects
 from tests.metering.external.rig import WALL_S
 
@@ -38,6 +38,10 @@ def objects():
     return made
 
 
+def own(objects, clock):
+    return OwnCertificate(objects, PLACE, clock, RegisteredTrust(objects, PLACE, clock))
+
+
 def registration(namespace="grove-dp", name="metrics", **spec):
     return {"metadata": {}, "spec": {"service": {"namespace": namespace, "name": name}, **spec}}
 
@@ -51,9 +55,9 @@ def secret(objects, key):
 
 
 async def test_the_first_replica_makes_it_and_the_others_find_it(objects, clock):
-    first = await OwnCertificate(objects, PLACE, clock).read()
+    first = await own(objects, clock).read()
     writes = list(objects.writes)
-    second = await OwnCertificate(objects, PLACE, clock).read()
+    second = await own(objects, clock).read()
     assert first == second
     assert fits(first, PLACE.names, WALL_S)
     assert "metrics.grove-dp.svc" in PLACE.names
@@ -64,10 +68,10 @@ async def test_the_first_replica_makes_it_and_the_others_find_it(objects, clock)
 
 
 async def test_it_is_renewed_in_time_and_trusted_before_it_is_shown(objects, clock):
-    own = OwnCertificate(objects, PLACE, clock)
-    first, authority = await own.read(), bundle(objects)
+    source = own(objects, clock)
+    first, authority = await source.read(), bundle(objects)
     await clock.advance(61 * DAY_S)
-    second = await own.read()
+    second = await source.read()
     assert second != first
     assert fits(second, PLACE.names, clock.wall())
     assert bundle(objects).count("BEGIN") == 2
@@ -75,7 +79,7 @@ async def test_it_is_renewed_in_time_and_trusted_before_it_is_shown(objects, clo
     assert [path for _, path in objects.writes[-2:]] == [APISERVICE_PATH, SECRET]
     assert clock.slept == SETTLE_S
     await clock.advance(61 * DAY_S)
-    await own.read()
+    await source.read()
     assert bundle(objects).count("BEGIN") == 2  # the first authority has ended
 
 
@@ -88,7 +92,7 @@ async def test_who_loses_the_race_shows_what_won(objects, clock):
     certificate, authority = serving(PLACE.names, WALL_S)
     theirs = kept(certificate, authority)
     objects.before = overtake
-    assert await OwnCertificate(objects, PLACE, clock).read() == certificate
+    assert await own(objects, clock).read() == certificate
     assert authority in bundle(objects)
     assert len(other) == 1
 
@@ -100,22 +104,22 @@ def kept(certificate, authority):
 
 async def test_a_secret_that_makes_no_sense_is_replaced(objects, clock):
     objects.put(SECRET, {"metadata": {}, "data": {"tls.crt": "%%%", "tls.key": "", "ca.crt": "AAAA"}})
-    made = await OwnCertificate(objects, PLACE, clock).read()
+    made = await own(objects, clock).read()
     assert secret(objects, "tls.crt") == made.chain_pem
 
 
 async def test_a_bundle_that_somebody_emptied_is_filled_again(objects, clock):
-    own = OwnCertificate(objects, PLACE, clock)
-    await own.read()
+    source = own(objects, clock)
+    await source.read()
     objects.put(APISERVICE_PATH, registration(insecureSkipTLSVerify=True))
-    await own.read()
+    await source.read()
     assert bundle(objects) == secret(objects, "ca.crt")
     assert "insecureSkipTLSVerify" not in objects.kept[APISERVICE_PATH]["spec"]  # both at once are refused
 
 
 async def test_a_registration_that_moved_meanwhile_is_read_again(objects, clock):
     objects.before = lambda method, path: objects.put(APISERVICE_PATH, registration(versionPriority=7))
-    await OwnCertificate(objects, PLACE, clock).read()
+    await own(objects, clock).read()
     assert objects.kept[APISERVICE_PATH]["spec"]["versionPriority"] == 7
     assert bundle(objects) == secret(objects, "ca.crt")
 
@@ -123,18 +127,18 @@ async def test_a_registration_that_moved_meanwhile_is_read_again(objects, clock)
 async def test_somebody_elses_registration_is_not_touched_but_keda_is_served(objects, clock, caplog):
     objects.put(APISERVICE_PATH, registration("keda", "keda-operator-metrics-apiserver"))
     before = dict(objects.kept[APISERVICE_PATH])
-    own = OwnCertificate(objects, PLACE, clock)
-    assert await own.read() == await own.read()
+    source = own(objects, clock)
+    assert await source.read() == await source.read()
     assert objects.kept[APISERVICE_PATH] == before
     assert caplog.text.count("leads to keda/keda-operator-metrics-apiserver") == 1  # said once
 
 
 async def test_without_a_registration_the_certificate_is_made_all_the_same(objects, clock):
     del objects.kept[APISERVICE_PATH]
-    own = OwnCertificate(objects, PLACE, clock)
-    await own.read()
+    source = own(objects, clock)
+    await source.read()
     objects.put(APISERVICE_PATH, registration())
-    await own.read()
+    await source.read()
     assert bundle(objects) == secret(objects, "ca.crt")
 
 
@@ -145,4 +149,4 @@ async def test_who_always_loses_gives_up_with_a_reason(objects, clock):
 
     objects.before = again
     with pytest.raises(Conflict, match="others keep writing it"):
-        await OwnCertificate(objects, PLACE, clock).read()
+        await own(objects, clock).read()

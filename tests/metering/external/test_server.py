@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import uvloop
 
+from grove_dp.kube.certificates import Authority
 from grove_dp.metering.external.board import Picture
-from grove_dp.metering.external.certificates import Authority
 from tests.metering.external.rig import (
     AGGREGATOR,
     HPA,

@@ -1,12 +1,12 @@
-"""The TLS side of the metrics port: certificates change under it and nobody notices.
+"""The TLS side of a port: certificates change under it and nobody notices.
 
 One outer context is given to the listener for good. Each handshake is handed to the context of the day
 (in the callback for the server's name, which runs whether the client names one or not), so that a new
 certificate or CA holds from the next connection on. Connections of yesterday's context are closed when idle:
 what they showed was verified under a CA that may no longer be trusted.
 
-Only the request-header CA is loaded, and a client certificate is asked for, not demanded: kubelet's probes
-and Prometheus have none, whoever shows one of another CA is turned away in the handshake.
+Of clients' CAs only the one given is loaded, and a client certificate is asked for, not demanded: kubelet's
+probes and Prometheus have none, whoever shows one of another CA is turned away in the handshake.
 
 TLS 1.3 alone, without session tickets: a resumed session skips the client's certificate, and so the CA's
 change. Keys never touch a disk: OpenSSL reads them from an anonymous file in memory.
@@ -16,12 +16,13 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from msgspec import Struct
 
 from grove_dp.errors import GroveError
 
-__all__ = ["BadCertificate", "Certificate", "Face"]
+__all__ = ["BadCertificate", "Certificate", "CertificateFiles", "Face"]
 
 
 class BadCertificate(GroveError):
@@ -40,6 +41,21 @@ class Certificate(Struct, frozen=True):
         return f"Certificate(chain of {self.chain_pem.count('BEGIN CERT')}, key)"  # a key is never logged
 
 
+class CertificateFiles:
+    """Chain and key in two files, as a mounted Secret shows them."""
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        self._chain = chain
+        self._key = key
+
+    async def read(self) -> Certificate:
+        """BadCertificate if one cannot be read."""
+        try:
+            return Certificate(self._chain.read_text(encoding="ascii"), self._key.read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCertificate(f"{error}: the serving certificate cannot be read") from None
+
+
 class Face:
     """The context of the day behind one that stays."""
 
@@ -54,7 +70,7 @@ class Face:
         """Whether there is a certificate to show."""
         return self._today is not None
 
-    def renew(self, certificate: Certificate, client_ca_pem: str) -> None:
+    def renew(self, certificate: Certificate, client_ca_pem: str = "") -> None:
         """Show and trust this from the next handshake on. BadCertificate, then nothing changes."""
         fresh = _bare()
         try:

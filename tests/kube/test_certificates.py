@@ -3,10 +3,10 @@
 import pytest
 from cryptography import x509
 
-from grove_dp.metering.external.certificates import BUNDLE_MAX, Authority, expires, fits, serving, still_valid
-from grove_dp.metering.external.tls import BadCertificate, Certificate, Face
-from tests.metering.external.rig import WALL_S
+from grove_dp.kube.certificates import BUNDLE_MAX, Authority, expires, fits, serving, still_valid
+from grove_dp.kube.tls import BadCertificate, Certificate, Face
 
+WALL_S = 1_800_000_000.0
 DAY_S = 86_400
 NAMES = ("metrics.grove-dp.svc", "metrics.grove-dp.svc.cluster.local")
 

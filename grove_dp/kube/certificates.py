@@ -8,6 +8,8 @@ the authorities of the last certificate and the one before (`trusted`).
 EC P-256: every verifier knows it, and making both keys takes a millisecond.
 """
 
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -24,9 +26,19 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
 
-from grove_dp.metering.external.tls import Certificate
+from grove_dp.kube.tls import Certificate
 
-__all__ = ["Authority", "expires", "fits", "private_key_pem", "serving", "still_valid"]
+__all__ = [
+    "Authority",
+    "decoded",
+    "encoded",
+    "expires",
+    "fits",
+    "private_key_pem",
+    "serving",
+    "still_valid",
+    "widened",
+]
 
 VALID: Final = timedelta(days=90)
 RENEW_BEFORE: Final = timedelta(days=30)
@@ -131,6 +143,29 @@ def still_valid(bundles: Iterable[str], wall_s: float) -> str:
             if now < found.not_valid_after_utc:
                 kept.setdefault(found.fingerprint(hashes.SHA256()), _pem(found))
     return "".join(islice(kept.values(), BUNDLE_MAX))
+
+
+def widened(held: str | None, trusted: str, wall_s: float) -> str | None:
+    """*held*, a caBundle as it travels, with all authorities of *trusted*; None if it has them already."""
+    known = decoded(held)
+    end = "-----END CERTIFICATE-----"
+    parts = [part.strip() for part in trusted.split(end) if part.strip()]
+    if all(part in known for part in parts):
+        return None
+    return encoded(still_valid([trusted, known], wall_s))
+
+
+def encoded(text: str) -> str:
+    """As Secrets and caBundles hold text."""
+    return b64encode(text.encode()).decode()
+
+
+def decoded(text: str | None) -> str:
+    """What `encoded` made; empty where it is no such thing."""
+    try:
+        return b64decode(text or "").decode("ascii")
+    except (NotBase64, UnicodeDecodeError):
+        return ""
 
 
 def _certificates(bundle: str) -> list[x509.Certificate]:
