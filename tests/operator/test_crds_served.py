@@ -482,6 +482,16 @@ def test_what_may_change_changes(world, path, value):
     assert done["metadata"]["generation"] == 2
 
 
+def test_a_topology_may_be_named_late_but_not_changed(world):
+    constraint, at = "spec.template.topologyConstraint", f"{world.sets}/multinode"
+    stored = world.api.create(world.sets, changed(whole(), f"{constraint}.topologyName", None))
+    done = world.api.update(at, changed(stored, f"{constraint}.topologyName", "first"))
+    assert done["spec"]["template"]["topologyConstraint"]["topologyName"] == "first"
+    for other in ("second", None):
+        with pytest.raises(ApiRefused, match="topologyName: Invalid value: field is immutable"):
+            world.api.update(at, changed(done, f"{constraint}.topologyName", other))
+
+
 def test_a_set_from_before_pack_keeps_its_pack_domain_or_moves_to_the_new_field(world):
     now = changed(
         definitions()[0], "spec.group", "old.example.com"
@@ -604,6 +614,7 @@ STATUSES = {
             "podTemplateHash": "y",
             "readyPodsSelectedToUpdate": {"current": "a", "completed": ["b"]},
         },
+        "recovery": {"healthy": False, "terminations": 2, "lastTerminatedAt": NOW},
     },
     "podcliquescalinggroups": COMMON
     | {

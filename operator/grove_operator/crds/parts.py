@@ -153,7 +153,12 @@ def topology_constraint(of: str) -> Schema:
             ".packDomain",
             "FieldValueForbidden",
         ),
-        _unchanged(".topologyName", "has({0}.topologyName) ? {0}.topologyName"),
+        Rule(  # it may be named late, as a set from before topologies were told apart needs
+            "!has(oldSelf.topologyName)"
+            " || (has(self.topologyName) && self.topologyName == oldSelf.topologyName)",
+            "field is immutable",
+            ".topologyName",
+        ),
         _unchanged(  # it may move to the new field
             ".pack.required",
             "has({0}.pack) && has({0}.pack.required) ? {0}.pack.required"

@@ -11,6 +11,7 @@ from grove_operator.crds.schema import (
     Schema,
     described,
     fixed,
+    flag,
     keeps,
     listed,
     moment,
@@ -138,5 +139,12 @@ def _status() -> Schema:
                 current=text("The pod that goes now."),
                 completed=listed("Pods that went.", text("A pod's name.")),
             ),
+        ),
+        recovery=record(
+            "What gang termination knows of it; one breach ends its gang once.",
+            [],
+            healthy=flag("Its minimum was ready since it was ended last: a breach counts."),
+            terminations=whole("How often it was ended in a row; each waits longer than the one before."),
+            lastTerminatedAt=moment("When it was ended last."),
         ),
     )
