@@ -6,6 +6,8 @@
     loaded.origins["http.port"]                "default", "grove.yaml:3", "GROVE_DP_HTTP__PORT", "--port"
     changes(before.settings, after.settings)   what a reload would change, and what of it needs a restart
 
+That is `grove-dp serve`; another program with settings of its own says so by a `Program`, and is `read`.
+
 Every source is checked whole, an overridden value too, and all that is wrong is told at once: `load` raises
 one ConfigurationError whose messages name the place, the path and, for an unknown key, the nearest one.
 
@@ -14,16 +16,20 @@ with a double underscore are ours, and one that merely lacks it is reported unle
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from msgspec import Struct
 
 from grove_dp.errors import ConfigurationError
-from grove_dp.fields import ENV_PREFIX, fields, nearest, value_of
+from grove_dp.fields import ENV_PREFIX, Field, fields, nearest, value_of
 from grove_dp.settings import RULES, Settings
 
-__all__ = ["Change", "Loaded", "add_settings_flags", "changes", "load"]
+__all__ = ["SERVE", "Change", "Loaded", "Program", "add_settings_flags", "changes", "load", "read"]
+
+S = TypeVar("S", bound=Struct)
 
 ALIASES = {
     "http.host": ("--host",),
@@ -43,6 +49,24 @@ ALIASES = {
     "log.level": ("--log-level",),
     "log.format": ("--log-format",),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Generic[S]):
+    """What has settings: a Struct of sections, rules of the whole, its variables' prefix, short flags."""
+
+    kind: type[S]
+    rules: tuple[Callable[[S], tuple[str, str] | None], ...]
+    prefix: str
+    aliases: Mapping[str, tuple[str, ...]]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Every setting by its path."""
+        return fields(self.kind, self.prefix)
+
+
+SERVE = Program(Settings, RULES, ENV_PREFIX, ALIASES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +95,20 @@ class _Given:
     is_text: bool  # from a shell: every value is a string
 
 
-def add_settings_flags(parser: argparse.ArgumentParser) -> None:
+def add_settings_flags(parser: argparse.ArgumentParser, program: Program[Any] = SERVE) -> None:
     """One flag per setting, plus --config FILE."""
     parser.allow_abbrev = False  # a prefix that is unique today is ambiguous after the next setting
     parser.usage = parser.usage or "%(prog)s [--help] [--config FILE] [--SECTION.KEY VALUE ...]"
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings")
     group = parser
-    for field in fields().values():
+    for field in program.fields.values():
         if field.section != getattr(group, "title", None):
             group = parser.add_argument_group(field.section)  # type: ignore[assignment]
         boolean = field.base is bool
         group.add_argument(
             f"--{field.path}",
-            *ALIASES.get(field.path, ()),
-            action=_Flag,
+            *program.aliases.get(field.path, ()),
+            action=_RepeatableFlag if field.is_list else _Flag,
             dest=field.path,
             default=argparse.SUPPRESS,
             metavar=field.form,
@@ -95,13 +119,24 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace | None, environ: Mapping[str, str], file: Path | None = None) -> Loaded:
+    """The settings of `grove-dp serve`, from all sources; ConfigurationError as `read`."""
+    return Loaded(*read(SERVE, args, environ, file))
+
+
+def read(
+    program: Program[S],
+    args: argparse.Namespace | None,
+    environ: Mapping[str, str],
+    file: Path | None = None,
+) -> tuple[S, Mapping[str, str]]:
     """Merge all sources, or raise ConfigurationError with everything that is wrong in them."""
     file = file or getattr(args, "config", None)
+    known = program.fields
     problems: list[str] = []
     values: dict[str, dict[str, Any]] = {}
-    origins = dict.fromkeys(fields(), "default")
-    for given in _all_given(args, environ, file, problems):
-        field = fields()[given.path]
+    origins = dict.fromkeys(known, "default")
+    for given in _all_given(known, program.prefix, args, environ, file, problems):
+        field = known[given.path]
         try:
             values.setdefault(field.section, {})[field.name] = (
                 field.parse if given.is_text else field.value
@@ -110,14 +145,14 @@ def load(args: argparse.Namespace | None, environ: Mapping[str, str], file: Path
             problems.append(f"{given.origin}: {given.path}: {error}")
         else:
             origins[given.path] = given.origin
+    kinds = get_type_hints(program.kind)
     if not problems:
-        kinds = get_type_hints(Settings)
-        settings = Settings(**{section: kinds[section](**chosen) for section, chosen in values.items()})
-        objections = [found for rule in RULES if (found := rule(settings))]
+        settings = program.kind(**{section: kinds[section](**chosen) for section, chosen in values.items()})
+        objections = [found for rule in program.rules if (found := rule(settings))]
         problems = [f"{_place(origins[path])}{path}: {why}" for path, why in objections]
     if problems:
         raise ConfigurationError(problems)
-    return Loaded(settings, origins)
+    return settings, origins
 
 
 def changes(before: Settings, after: Settings) -> list[Change]:
@@ -129,12 +164,17 @@ def changes(before: Settings, after: Settings) -> list[Change]:
 
 
 def _all_given(
-    args: argparse.Namespace | None, environ: Mapping[str, str], file: Path | None, problems: list[str]
+    known: Mapping[str, Field],
+    prefix: str,
+    args: argparse.Namespace | None,
+    environ: Mapping[str, str],
+    file: Path | None,
+    problems: list[str],
 ) -> Iterator[_Given]:
     """Every value of every source, the stronger source later."""
     if file is not None:
-        yield from _YamlFile(file, problems).given()
-    yield from _from_environment(environ, problems)
+        yield from _YamlFile(known, file, problems).given()
+    yield from _from_environment(known, prefix, environ, problems)
     for path, (option, text) in getattr(args, "given", {}).items():
         yield _Given(path, text, option, is_text=True)
 
@@ -142,10 +182,11 @@ def _all_given(
 class _YamlFile:
     """The --config file, read as nodes, for they know their lines and show a key that stands twice."""
 
-    def __init__(self, file: Path, problems: list[str]) -> None:
+    def __init__(self, known: Mapping[str, Field], file: Path, problems: list[str]) -> None:
         import yaml  # 15 ms that a start without --config saves
 
         self._yaml = yaml
+        self._known = known
         self._file = file
         self._problems = problems
         try:
@@ -158,17 +199,17 @@ class _YamlFile:
             raise ConfigurationError(f"{file}: is no YAML: {_one_line(error)}") from None
 
     def given(self) -> Iterator[_Given]:
-        sections = {field.section for field in fields().values()}
+        sections = {field.section for field in self._known.values()}
         for section, place, below in self._pairs(self._root, "the file"):
             if section not in sections:
                 self._problems.append(f"{place}: {section}: no such section{nearest(section, sections)}")
                 continue
             for name, key_place, value in self._pairs(below, section):
                 path = f"{section}.{name}"
-                if path in fields():
+                if path in self._known:
                     yield from self._value(path, key_place, value)
                 else:
-                    self._problems.append(f"{key_place}: {path}: no such setting{nearest(path, fields())}")
+                    self._problems.append(f"{key_place}: {path}: no such setting{nearest(path, self._known)}")
 
     def _pairs(self, node: Any, what: str) -> Iterator[tuple[str, str, Any]]:
         """(key, place, value node) for each key of a mapping; an empty node is an empty mapping."""
@@ -195,13 +236,15 @@ class _YamlFile:
         return f"{self._file}:{node.start_mark.line + 1}"
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[_Given]:
-    known = {field.variable: field.path for field in fields().values()}
+def _from_environment(
+    settings: Mapping[str, Field], prefix: str, environ: Mapping[str, str], problems: list[str]
+) -> Iterator[_Given]:
+    known = {field.variable: field.path for field in settings.values()}
     single = {name.replace("__", "_"): name for name in known}
-    for name in sorted(name for name in environ if name.startswith(ENV_PREFIX)):
+    for name in sorted(name for name in environ if name.startswith(prefix)):
         if name in known:
             yield _Given(known[name], environ[name], name, is_text=True)
-        elif "__" in name.removeprefix(ENV_PREFIX):
+        elif "__" in name.removeprefix(prefix):
             problems.append(f"{name}: no such setting{nearest(name, known)}")
         elif name in single and "://" not in environ[name]:
             problems.append(f"{name}: is not read; write {single[name]}, with two underscores")
@@ -209,6 +252,8 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterat
 
 class _Flag(argparse.Action):
     """Keeps what was given, and by which spelling, apart from the other arguments: `args.given`."""
+
+    repeatable = False
 
     def __call__(
         self,
@@ -219,10 +264,14 @@ class _Flag(argparse.Action):
     ) -> None:
         given: dict[str, tuple[str, str]] = dict(getattr(namespace, "given", {}))
         text, path = str(values), self.dest
-        if path in given and fields()[path].is_list:
-            text = f"{given[path][1]},{text}"  # repeatable
+        if path in given and self.repeatable:
+            text = f"{given[path][1]},{text}"
         given[path] = (option or f"--{path}", text)
         namespace.given = given
+
+
+class _RepeatableFlag(_Flag):
+    repeatable = True
 
 
 def _place(origin: str) -> str:

@@ -47,6 +47,7 @@ class Field:
     description: str
     live: bool  # takes effect when the configuration is read again
     unit: str | None  # "seconds", "bytes"
+    prefix: str = ENV_PREFIX  # of its variable
 
     @property
     def section(self) -> str:
@@ -58,7 +59,7 @@ class Field:
 
     @property
     def variable(self) -> str:
-        return ENV_PREFIX + self.path.replace(".", "__").upper()
+        return self.prefix + self.path.replace(".", "__").upper()
 
     @property
     def is_list(self) -> bool:
@@ -128,12 +129,12 @@ class Field:
 
 
 @cache
-def fields() -> Mapping[str, Field]:
-    """Every setting by its path, in the order of settings.py."""
+def fields(kind: type[Any] = Settings, prefix: str = ENV_PREFIX) -> Mapping[str, Field]:
+    """Every setting of *kind* by its path, in the order in which it stands there."""
     found = {}
-    for section, kind in get_type_hints(Settings).items():
-        defaults = kind()
-        for name, annotated in get_type_hints(kind, include_extras=True).items():
+    for section, of_section in get_type_hints(kind).items():
+        defaults = of_section()
+        for name, annotated in get_type_hints(of_section, include_extras=True).items():
             meta = annotated.__metadata__[0]
             path = f"{section}.{name}"
             found[path] = Field(
@@ -144,11 +145,12 @@ def fields() -> Mapping[str, Field]:
                 description=meta.description,
                 live=meta.extra["live"],
                 unit=meta.extra["unit"],
+                prefix=prefix,
             )
     return found
 
 
-def value_of(settings: Settings, path: str) -> Any:
+def value_of(settings: Any, path: str) -> Any:
     """The value at *path*, such as "http.port"."""
     section, _, name = path.partition(".")
     return getattr(getattr(settings, section), name)

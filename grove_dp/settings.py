@@ -11,9 +11,15 @@ objects to.
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
+
+from grove_dp.declaring import count as _count
+from grove_dp.declaring import field as _field
+from grove_dp.declaring import seconds as _seconds
+from grove_dp.declaring import size as _bytes
+from grove_dp.declaring import text as _text
 
 __all__ = [
     "RULES",
@@ -42,31 +48,6 @@ __all__ = [
 ]
 
 CLASSES_MAX = 8
-
-
-def _field(description: str, *, live: bool = False, unit: str | None = None, **bounds: Any) -> Meta:
-    schema: dict[str, Any] = {"x-reloadable": live}
-    if unit:
-        schema["x-unit"] = unit
-    return Meta(
-        description=description, extra_json_schema=schema, extra={"live": live, "unit": unit}, **bounds
-    )
-
-
-def _text(description: str, *, live: bool = False, **bounds: Any) -> Meta:
-    return _field(description, live=live, **bounds)
-
-
-def _seconds(description: str, *, ge: float = 0, le: float = 86_400, live: bool = True) -> Meta:
-    return _field(description, live=live, unit="seconds", ge=ge, le=le)
-
-
-def _bytes(description: str, *, ge: int, le: int, live: bool = False) -> Meta:
-    return _field(description, live=live, unit="bytes", ge=ge, le=le)
-
-
-def _count(description: str, *, ge: int, le: int, live: bool = False) -> Meta:
-    return _field(description, live=live, ge=ge, le=le)
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
