@@ -38,6 +38,7 @@ __all__ = [
     "SERVICE_ACCOUNTS",
     "SETS",
     "CliqueProgress",
+    "CliqueRecovery",
     "CliqueSpec",
     "CliqueStatus",
     "CliqueTemplate",
@@ -52,6 +53,7 @@ __all__ = [
     "PodCliqueSet",
     "PodGang",
     "PodGroup",
+    "RollingUpdate",
     "ScaleConfig",
     "SetSpec",
     "SetStatus",
@@ -168,6 +170,13 @@ class ClaimTemplate(_Partial, frozen=True):
     template_spec: Document = msgspec.field(default_factory=dict)
 
 
+class RollingUpdate(_Partial, frozen=True):
+    """How many units an update takes at once: pods of a clique, replicas of a group."""
+
+    max_unavailable: int | None = None
+    max_surge: int | None = None
+
+
 class CliqueSpec(_Partial, frozen=True):
     """Of a template and of a PodClique; `startsAfter` holds template names there, object names here."""
 
@@ -192,6 +201,7 @@ class CliqueTemplate(_Partial, frozen=True):
     annotations: Mapping[str, str] | None = None
     topology_constraint: TopologyConstraint | None = None
     resource_sharing: tuple[Sharing, ...] | None = None
+    rolling_update: RollingUpdate | None = None
     spec: CliqueSpec = CliqueSpec()
 
 
@@ -204,6 +214,7 @@ class GroupTemplate(_Partial, frozen=True):
     replicas: int | None = None
     min_available: int | None = None
     scale_config: ScaleConfig | None = None
+    rolling_update: RollingUpdate | None = None
     resource_sharing: tuple[Sharing, ...] | None = None
     topology_constraint: TopologyConstraint | None = None
 
@@ -335,6 +346,14 @@ class CliqueProgress(_Partial, frozen=True):
     ready_pods_selected_to_update: SelectedPods | None = None
 
 
+class CliqueRecovery(_Partial, frozen=True):
+    """What gang termination knows of a clique; `plan.recovery` tells how it is used."""
+
+    healthy: bool = False
+    terminations: int = 0
+    last_terminated_at: str | None = None
+
+
 class CliqueStatus(_Partial, frozen=True):
     """Of a PodClique."""
 
@@ -350,6 +369,7 @@ class CliqueStatus(_Partial, frozen=True):
     current_pod_clique_set_generation_hash: str | None = None
     current_pod_template_hash: str | None = None
     update_progress: CliqueProgress | None = None
+    recovery: CliqueRecovery | None = None
 
 
 class PodClique(_Partial, frozen=True):
