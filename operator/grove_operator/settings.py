@@ -37,9 +37,9 @@ class Cluster(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None, text("file that tells the API server; unset: KUBECONFIG, else the pod's own account")
     ] = None
     context: Annotated[str | None, text("context of the kubeconfig; unset: its current one")] = None
-    namespaces: Annotated[
-        tuple[str, ...], text("namespaces whose sets are kept; unset: those of the whole cluster")
-    ] = ()
+    namespace: Annotated[
+        str | None, text("the only namespace whose sets are kept; unset: those of the whole cluster")
+    ] = None
 
 
 class Leader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -245,7 +245,7 @@ OPERATOR = Program(
     {
         "cluster.kubeconfig": ("--kubeconfig",),
         "cluster.context": ("--context",),
-        "cluster.namespaces": ("--namespaces",),
+        "cluster.namespace": ("--watch-namespace",),
         "leader.enabled": ("--leader-elect",),
         "work.workers": ("--workers",),
         "webhooks.enabled": ("--webhooks",),

@@ -22,7 +22,7 @@ def test_without_a_word_there_are_the_defaults():
     assert settings == OperatorSettings()
     assert (settings.webhooks.port, settings.health.port) == (9443, 9444)
     assert settings.leader.lease == "grove-operator-leader-election"
-    assert settings.cluster.namespaces == ()
+    assert settings.cluster.namespace is None
     assert set(origins.values()) == {"default"}
 
 
@@ -39,10 +39,10 @@ def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path):
     file = tmp_path / "operator.yaml"
     file.write_text("gang: {confirm_s: 1, tries: 7}\nwork:\n  workers: 2\nlog: {level: debug}\n")
     environ = {"GROVE_OPERATOR_GANG__CONFIRM_S": "2", "GROVE_OPERATOR_WORK__WORKERS": "3"}
-    args = parsed("--config", str(file), "--workers", "4", "--namespaces", "a", "--namespaces", "b")
+    args = parsed("--config", str(file), "--workers", "4", "--watch-namespace", "a")
     settings, origins = read(OPERATOR, args, environ)
     assert (settings.gang.confirm_s, settings.gang.tries, settings.work.workers) == (2.0, 7, 4)
-    assert settings.cluster.namespaces == ("a", "b")
+    assert settings.cluster.namespace == "a"
     assert origins["work.workers"] == "--workers"
     assert origins["gang.confirm_s"] == "GROVE_OPERATOR_GANG__CONFIRM_S"
     assert origins["log.level"] == f"{file}:4"
