@@ -1,0 +1,235 @@
+"""Room in the cluster: what is left of each node, kept up to date by changes.
+
+    free[resource, slot] = allocatable - the needs of pods there - what is reserved there
+
+A pod holds room on the node that it is bound to, or, released, on the one that it is pinned to; until it has
+ended or is gone, for one on its way out still runs. A reservation holds room for a pod that is to be released
+later; once the pod holds that room itself, both count once. So nothing is ever counted twice or forgotten
+between a release and the watch that tells of it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from grove_operator.gang.needs import Needs, Port, amount, needs
+from grove_operator.gang.nodes import Flags, Ints, RoomNode, Roster
+from grove_operator.pods import Pod, PodSpec
+
+__all__ = ["PodKey", "Room", "RoomNode"]
+
+PodKey = tuple[str, str]  # namespace, name
+Claim = tuple[str, PodKey]  # node, pod
+
+ITSELF: Final = ""  # the pod, among the owners of reservations
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A pod as it was last seen."""
+
+    spec: PodSpec
+    counts: bool
+    node: str
+    needs: Needs
+
+
+class Room:
+    """What is free on which node."""
+
+    def __init__(self) -> None:
+        self.nodes = Roster()
+        self.freed = 0  # rises whenever there may be more room than before
+        self.resources: dict[str, int] = {}  # the row of each
+        self._free: Ints = np.zeros((8, 0), np.int64)
+        self._allocatable: Ints = np.zeros((8, 0), np.int64)
+        self._pods: dict[PodKey, _Held] = {}
+        self._claims: dict[
+            str, dict[PodKey, dict[str, Needs]]
+        ] = {}  # by node and pod, of the pod and of owners
+        self._reserved: dict[str, dict[PodKey, tuple[str, Needs]]] = {}
+        self._ports: dict[tuple[int, str], dict[Claim, Port]] = {}
+
+    @property
+    def free(self) -> Ints:
+        """By resource and slot; below 0 where more is used than there is."""
+        return self._free[:, : len(self.nodes.nodes)]
+
+    @property
+    def allocatable(self) -> Ints:
+        """By resource and slot: what would be free if no pod were there."""
+        return self._allocatable[:, : len(self.nodes.nodes)]
+
+    def put_node(self, node: RoomNode) -> None:
+        """A node is new, or has changed."""
+        name = node.metadata.name
+        slot = self.nodes.slots.get(name)
+        before = None if slot is None else self.nodes.nodes[slot]
+        if before is not None and _same(before, node):
+            return
+        slot = self.nodes.put(node)
+        if slot >= self._free.shape[1]:
+            self._resize(self._free.shape[0], slot + slot // 2 + 64)
+        if before is None or before.status.allocatable != node.status.allocatable:
+            self._recount(slot, node)
+        if before is None or _better(before, node):
+            self.freed += 1
+
+    def drop_node(self, name: str) -> None:
+        """A node is gone; its pods go with changes of their own."""
+        if name in self.nodes.slots:
+            slot = self.nodes.drop(name)
+            self._free[:, slot] = self._allocatable[:, slot] = 0
+
+    def put_pod(self, pod: Pod) -> None:
+        """A pod is new, or has changed."""
+        key = (pod.metadata.namespace, pod.metadata.name)
+        held = self._pods.get(key)
+        counts = not pod.over
+        if held is not None and held.counts == counts and (held.spec is pod.spec or held.spec == pod.spec):
+            return
+        node = (pod.spec.node_name or ("" if pod.gated else pod.pinned)) if counts else ""
+        asked = needs(pod)
+        self._pods[key] = _Held(pod.spec, counts, node, asked)
+        if held is not None and held.node and (held.node, held.needs) != (node, asked):
+            self._release(held.node, key, ITSELF)
+        if node:
+            self._hold(node, key, ITSELF, asked)
+
+    def drop_pod(self, namespace: str, name: str) -> None:
+        """A pod is gone."""
+        held = self._pods.pop((namespace, name), None)
+        if held is not None and held.node:
+            self._release(held.node, (namespace, name), ITSELF)
+
+    def reserve(self, owner: str, placement: Mapping[PodKey, tuple[str, Needs]]) -> None:
+        """Hold room for pods that are to be released; what *owner* held before is given back."""
+        before = self._reserved.pop(owner, {})
+        for key, (node, asked) in placement.items():
+            if before.pop(key, None) != (node, asked):
+                self._hold(node, key, owner, asked)
+        for key, (node, _) in before.items():
+            if key not in placement or placement[key][0] != node:
+                self._release(node, key, owner)
+        if placement:
+            self._reserved[owner] = dict(placement)
+
+    def unreserve(self, owner: str) -> None:
+        """Give back what is reserved for *owner*; pods that are there keep their room."""
+        self.reserve(owner, {})
+
+    def reserved(self, owner: str) -> Mapping[PodKey, tuple[str, Needs]]:
+        """What is held for *owner*."""
+        return self._reserved.get(owner, {})
+
+    def node_of(self, key: PodKey) -> str:
+        """Where the pod holds room; empty: nowhere."""
+        held = self._pods.get(key)
+        return held.node if held is not None else ""
+
+    def clashing(self, ports: tuple[Port, ...]) -> Iterator[int]:
+        """Slots of nodes where one of these ports is taken."""
+        for port in ports:
+            for (node, _), taken in self._ports.get((port.number, port.protocol), {}).items():
+                slot = self.nodes.slots.get(node)
+                if slot is not None and port.clashes(taken):
+                    yield slot
+
+    def rows(self, asked: Needs) -> list[tuple[int, int]] | None:
+        """Row and amount of each resource; None: no node has one of them."""
+        found = [(self.resources.get(name, -1), value) for name, value in asked.requests]
+        return None if any(row < 0 for row, _ in found) else found
+
+    def open(self, asked: Needs) -> Flags:
+        """The slots that such a pod may go to, full or not."""
+        return self.nodes.open(asked.where)
+
+    def _hold(self, node: str, key: PodKey, owner: str, asked: Needs) -> None:
+        holders = self._claims.setdefault(node, {}).setdefault(key, {})
+        before = _effective(holders)
+        holders[owner] = asked
+        self._settle(node, key, before, _effective(holders))
+
+    def _release(self, node: str, key: PodKey, owner: str) -> None:
+        pods = self._claims[node]
+        holders = pods[key]
+        before = _effective(holders)
+        del holders[owner]
+        after = _effective(holders)
+        if not holders:
+            del pods[key]
+            if not pods:
+                del self._claims[node]
+        self._settle(node, key, before, after)
+
+    def _settle(self, node: str, key: PodKey, before: Needs | None, after: Needs | None) -> None:
+        """The claim on *node* was for *before*, and is for *after* now."""
+        if before is after or before == after:
+            return
+        slot = self.nodes.slots.get(node)
+        if before is not None:
+            self._count(slot, before, +1)
+            for port in before.ports:
+                self._ports.get((port.number, port.protocol), {}).pop((node, key), None)
+            self.freed += 1
+        if after is not None:
+            self._count(slot, after, -1)
+            for port in after.ports:
+                self._ports.setdefault((port.number, port.protocol), {})[(node, key)] = port
+
+    def _count(self, slot: int | None, asked: Needs, sign: int) -> None:
+        if slot is not None:
+            for name, value in asked.requests:
+                self._free[self._row(name), slot] += sign * value
+
+    def _row(self, resource: str) -> int:
+        row = self.resources.get(resource)
+        if row is None:
+            row = self.resources[resource] = len(self.resources)
+            if row == self._free.shape[0]:
+                self._resize(2 * row, self._free.shape[1])
+        return row
+
+    def _resize(self, rows: int, slots: int) -> None:
+        for name in ("_free", "_allocatable"):
+            held: Ints = getattr(self, name)
+            larger = np.zeros((rows, slots), np.int64)
+            larger[: held.shape[0], : held.shape[1]] = held
+            setattr(self, name, larger)
+
+    def _recount(self, slot: int, node: RoomNode) -> None:
+        self._allocatable[:, slot] = 0
+        for name, value in (node.status.allocatable or {}).items():
+            self._allocatable[self._row(name), slot] = amount(name, value, up=False)
+        self._free[:, slot] = self._allocatable[:, slot]
+        for holders in self._claims.get(node.metadata.name, {}).values():
+            asked = _effective(holders)
+            if asked is not None:
+                self._count(slot, asked, -1)
+
+
+def _effective(holders: Mapping[str, Needs]) -> Needs | None:
+    """What a pod itself holds goes before what is reserved for it."""
+    return holders.get(ITSELF) or next(iter(holders.values()), None)
+
+
+def _same(before: RoomNode, after: RoomNode) -> bool:
+    return (
+        before.spec == after.spec
+        and before.status.allocatable == after.status.allocatable
+        and before.ready == after.ready
+        and before.metadata.labels == after.metadata.labels
+    )
+
+
+def _better(before: RoomNode, after: RoomNode) -> bool:
+    """Whether a pod may fit now that did not before."""
+    had, has = before.status.allocatable or {}, after.status.allocatable or {}
+    return (
+        before.metadata.labels != after.metadata.labels
+        or (after.ready and not before.ready)
+        or (before.spec.unschedulable and not after.spec.unschedulable)
+        or not set(before.taints) <= set(after.taints)
+        or any(amount(name, value) > amount(name, had.get(name, 0)) for name, value in has.items())
+    )

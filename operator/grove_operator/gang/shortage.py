@@ -1,0 +1,83 @@
+"""Why a gang has no place: one word, and a sentence with figures, as kube-scheduler gives them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from grove_operator.gang.ask import Refusal
+from grove_operator.gang.levels import Kind, Level
+from grove_operator.gang.nodes import Flags
+from grove_operator.gang.room import Room
+from grove_operator.gang.search import Search
+
+__all__ = ["refusal"]
+
+
+def refusal(room: Room, root: Level, search: Search) -> Refusal:
+    """Of the gang *root*, which *search* found no place for."""
+    required = (root.pack.required,) if root.pack.required else ()
+    empty = Search(room, root, empty=True).copies(root, search.every, required, own=bool(required))
+    ever = bool((empty >= 1).any())
+    alone = _narrow(room, root, search)  # while nothing is placed
+    fitting, short = search.partly()
+    if short is None:
+        return Refusal("NoDomainFits", f"All {_pods(root.total)} fit, but {alone}.", ever)
+    nobody = not room.nodes.fits(short.needs.where).any()
+    causes = ", ".join(_causes(room, short, search)) or "none takes one more"
+    message = f"{fitting} of {_pods(root.total)} fit; of {_count(len(room.nodes.slots), 'node')}: {causes}."
+    return Refusal("NoNodeMatches" if nobody else "InsufficientCapacity", message, ever)
+
+
+def _narrow(room: Room, root: Level, search: Search) -> str:
+    """Which level finds no domain."""
+    for level in root.walk():
+        key = level.pack.required
+        if not key or not level.demand or (search.copies(level, search.every, (key,), own=True) >= 1).any():
+            continue
+        domains = room.nodes.domains((key,))
+        who = f"{level.name or 'the gang'} needs one {key}"
+        if not domains.count:
+            return f"{who}, a label that no node has"
+        held = np.zeros(domains.count)
+        for kind, wanted in level.demand.items():
+            sums = np.bincount(domains.codes + 1, weights=search.caps[kind], minlength=domains.count + 1)[1:]
+            held += np.minimum(sums, wanted)
+        best = int(held.argmax())
+        if level.fixed:
+            return f"{who}, where pods of it are already, and there is no room there for {_pods(level.total)}"
+        most = f"{domains.names[best]}, the best of {domains.count}, holds {int(held[best])} of {level.total}"
+        return f"{who}: {most}"
+    return "no domains hold all levels of the gang at once"
+
+
+def _causes(room: Room, kind: Kind, search: Search) -> Iterator[str]:
+    """What stands against one more pod of *kind*, over all nodes."""
+    nodes, where = room.nodes, kind.needs.where
+    left: Flags = nodes.domains(()).codes == 0
+    for good, one, many in (
+        (nodes.ready, "is not ready", "are not ready"),
+        (nodes.uncordoned(where), "is cordoned", "are cordoned"),
+        (nodes.tolerated(where), "has a taint that is not tolerated", "have taints that are not tolerated"),
+        (nodes.asked(where), "does not match selector and affinity", "do not match selector and affinity"),
+    ):
+        if count := int((left & ~good).sum()):
+            yield f"{count} {one if count == 1 else many}"
+        left = left & good
+    for name, value in kind.needs.requests:
+        row = room.resources.get(name)
+        lacking = left if row is None else left & (search.free[row] < value)
+        if count := int(lacking.sum()):
+            yield f"{count} {'lacks' if count == 1 else 'lack'} {name}"
+    if kind.needs.ports:
+        taken = np.zeros(len(left), np.bool_)
+        taken[list(room.clashing(kind.needs.ports))] = True
+        if count := int((left & taken).sum()):
+            yield f"{count} {'has' if count == 1 else 'have'} the host port taken"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _pods(number: int) -> str:
+    return _count(number, "pod")
