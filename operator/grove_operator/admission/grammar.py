@@ -3,25 +3,15 @@
 import re
 from typing import Final
 
+from grove_operator.plan.times import duration_s
+
 __all__ = ["bad_key", "bad_label", "bad_label_value", "duration_s"]
 
 LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
-DURATION_MAX_S: Final = (2**63 - 1) / 1e9  # what Go counts, in nanoseconds
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 _WORD: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS: Final = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-}
 
 
 def bad_label(text: str) -> str | None:
@@ -57,15 +47,3 @@ def bad_label_value(text: str) -> str | None:
             " and begin and end with a letter or digit"
         )
     return None
-
-
-def duration_s(text: str) -> float | None:
-    """Go's notation (`4h`, `1h30m`, `1.5s`) in seconds; None if it is none."""
-    sign = -1.0 if text.startswith("-") else 1.0
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
-        return 0.0
-    if not rest or not re.fullmatch(rf"(?:{_PART.pattern})+", rest):
-        return None
-    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(rest))
-    return sign * total if total <= DURATION_MAX_S else None
