@@ -9,7 +9,7 @@
 `names` is what the clique's gang refers to: those kept and those missing, before the latter are made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -46,17 +46,20 @@ class Crew(msgspec.Struct, frozen=True):
         return tuple(sorted([pod.metadata.name for pod in self.kept] + [one.name for one in self.missing]))
 
 
-def crew(unit: Unit, pods: Iterable[Pod], current: str, seed: bytes) -> Crew:
-    """*pods*: all that the clique controls; *current*: the hash of its template; *seed*: for fresh names."""
+def crew(unit: Unit, pods: Iterable[Pod], current: str, seed: bytes, used: Collection[str] = ()) -> Crew:
+    """*pods*: all that the clique controls; *current*: the hash of its template.
+
+    Fresh names are drawn from *seed*; those *used* before are not drawn.
+    """
     held = sorted(pods, key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name))
     living, lost = _sorted_out(pod for pod in held if pod.metadata.deletion_timestamp is None)
     surplus = victims(living, len(living) - unit.count, current)
     gone = {pod.metadata.name for pod in surplus}
     kept = tuple(pod for pod in living if pod.metadata.name not in gone)
     number = unit.count - len(kept)
-    names = pod_names(unit.name, number, seed, {pod.metadata.name for pod in held})
-    used = [index for pod in kept if (index := _index(pod)) is not None]
-    missing = map(Berth, names, free_indices(used, number))
+    names = pod_names(unit.name, number, seed, {pod.metadata.name for pod in held} | set(used))
+    indices = [index for pod in kept if (index := _index(pod)) is not None]
+    missing = map(Berth, names, free_indices(indices, number))
     return Crew(kept, tuple(missing), surplus, tuple(lost))
 
 

@@ -25,10 +25,12 @@ from grove_operator.plan.environment import pod_environment, with_environment
 from grove_operator.plan.order import Parent
 from grove_operator.plan.tree import Unit
 
-__all__ = ["PodRules", "free_indices", "pod", "pod_names"]
+__all__ = ["FORMER_NODE", "PodRules", "free_indices", "pod", "pod_names"]
 
 LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"  # as Kubernetes draws them: no vowels, no words
 SUFFIX: Final = 5
+
+FORMER_NODE: Final = "grove-dp.io/former-node"  # of the pod before it: images and caches are there
 
 INIT_NAME: Final = "grove-initc"
 TOKEN_VOLUME: Final = "sa-token-secret-vol"
@@ -82,9 +84,12 @@ def pod(
     index: int,
     rules: PodRules,
     waits_for: Sequence[Parent] = (),
+    former: str = "",
 ) -> Wanted:
-    """Pod *index* of *clique*, which stands in the set where *unit* says."""
+    """Pod *index* of *clique*, which stands in the set where *unit* says; *former*: where it last was."""
     labels, annotations = _template_marks(clique)
+    if former:
+        annotations[FORMER_NODE] = former
     marks = {
         L.CLIQUE: unit.name,
         L.POD_INDEX: str(index),

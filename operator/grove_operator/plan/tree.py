@@ -24,7 +24,7 @@ from grove_operator import naming
 from grove_operator.api import CliqueTemplate, GroupTemplate, PodCliqueSet
 from grove_operator.plan.hashing import template_hash
 
-__all__ = ["Gang", "Group", "Live", "NamesCollide", "Replica", "Unit", "effective", "tree"]
+__all__ = ["Gang", "Group", "Live", "NamesCollide", "Replica", "Unit", "clique_hashes", "effective", "tree"]
 
 
 class NamesCollide(GroveError):
@@ -103,12 +103,23 @@ def effective(asked: int, minimum: int) -> int:
     return max(asked, minimum) if asked > 0 else 0
 
 
-def tree(owner: PodCliqueSet, live: Live, indices: range | None = None) -> tuple[Replica, ...]:
-    """The replicas of a set, or those of *indices*."""
-    template = owner.spec.template
-    hashes = {one.name: template_hash(one, template.priority_class_name) for one in template.cliques}
+def tree(
+    owner: PodCliqueSet,
+    live: Live,
+    indices: range | None = None,
+    hashes: Mapping[str, str] | None = None,
+) -> tuple[Replica, ...]:
+    """The replicas of a set, or those of *indices*. *hashes*: of its cliques, where they are known."""
+    if hashes is None:
+        hashes = clique_hashes(owner)
     wanted = range(owner.spec.replicas) if indices is None else indices
     return tuple(_replica(owner, live, index, hashes) for index in wanted)
+
+
+def clique_hashes(owner: PodCliqueSet) -> Mapping[str, str]:
+    """Of the templates of a set, by name."""
+    template = owner.spec.template
+    return {one.name: template_hash(one, template.priority_class_name) for one in template.cliques}
 
 
 def _replica(owner: PodCliqueSet, live: Live, index: int, hashes: Mapping[str, str]) -> Replica:

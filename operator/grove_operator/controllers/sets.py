@@ -1,0 +1,194 @@
+"""A set as a whole: what its replicas share, which of them an update may touch, and what all of them come to.
+
+    deleted ──► its pods in one call, our finalizer off; the garbage collector does the rest
+    refused ──► a condition and an Event say why; nothing is made, and what there is stays
+    else    ──► finalizer, access ──► replicas (when the set has changed) ──► turns ──► status
+
+Rules are asked here, too, for a cluster without webhooks. A set whose objects are there already is not
+refused: it was accepted once, and is healed as far as it can be read.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from grove_dp.clock import Clock
+from grove_dp.kube.conditions import Stated, stated, without
+from grove_dp.kube.controller import Again
+from grove_dp.kube.events import Recorder, Reference
+from grove_dp.kube.objects import PODS
+from grove_operator import naming
+from grove_operator.admission.faults import sentence
+from grove_operator.admission.subject import World
+from grove_operator.admission.validate import validate
+from grove_operator.api import CLIQUES, GROUPS, SETS, PodCliqueSet
+from grove_operator.applying import Writer
+from grove_operator.controllers.endings import without_finalizer
+from grove_operator.controllers.state import Boards, SetBoard
+from grove_operator.held import Held
+from grove_operator.naming import SET_FINALIZER, L
+from grove_operator.observing import Hashes, observe_common
+from grove_operator.plan.diff import diff
+from grove_operator.plan.expand import Rules, common
+from grove_operator.plan.status import set_status, status_patch
+from grove_operator.plan.topology import missing, topology_name
+from grove_operator.plan.turns import turns
+from grove_operator.watching import Key, ReplicaKey, SetKey, Watched
+
+__all__ = ["REFUSED", "Sets"]
+
+REFUSED: Final = "Refused"
+ORPHAN: Final = "orphan"  # the garbage collector's finalizer: dependants are to stay
+STATUS_S: Final = 0.25  # a set's status is written no more often
+
+
+class Sets:
+    """The controller of sets."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        writer: Writer,
+        rules: Callable[[PodCliqueSet], Rules],
+        world: Callable[[], World],
+        *,
+        hashes: Hashes,
+        boards: Boards,
+        recorder: Recorder,
+        clock: Clock,
+        wake: Callable[[Key, float], None],
+    ) -> None:
+        """*wake* has a key reconciled after some seconds."""
+        self._watched = watched
+        self._writer = writer
+        self._rules = rules
+        self._world = world
+        self._hashes = hashes
+        self._boards = boards
+        self._recorder = recorder
+        self._clock = clock
+        self._wake = wake
+        self._written: dict[SetKey, float] = {}
+
+    async def reconcile(self, key: SetKey) -> Again | None:
+        """Make it so."""
+        held = self._watched.sets.get(key.namespace, key.name)
+        if held is None:
+            self._written.pop(key, None)
+            self._boards.forget(key)
+            return None
+        if held.metadata.deletion_timestamp:
+            return await self._end(held)
+        board = self._boards.of(key)
+        if await self._refuse(key, held, board):
+            return None
+        owner = held.read(PodCliqueSet)
+        if SET_FINALIZER not in (held.metadata.finalizers or ()):
+            await self._hold(held)
+        found = observe_common(self._watched, self._writer, key)
+        rules = self._rules(owner)
+        owners = frozenset([owner.metadata.uid])
+        await self._writer.apply(diff(common(owner, rules), found, owners), owners)
+        self._tell_replicas(key, owner, rules, board)
+        return await self._sum_up(key, owner, rules, board)
+
+    # ------------------------------------------------------------ its end
+
+    async def _end(self, held: Held) -> Again | None:
+        meta = held.metadata
+        self._hashes.forget(meta.uid)
+        if SET_FINALIZER not in (meta.finalizers or ()):
+            return None
+        if ORPHAN not in (meta.finalizers or ()):
+            labels = ",".join(f"{key}={value}" for key, value in naming.managed(meta.name).items())
+            for kind in (PODS, CLIQUES, GROUPS):
+                await self._writer.delete_collection(kind, meta.namespace, labels)
+        await without_finalizer(self._writer, SETS, held, SET_FINALIZER)
+        return None
+
+    async def _hold(self, held: Held) -> None:
+        meta = held.metadata
+        finalizers = [*(meta.finalizers or ()), SET_FINALIZER]
+        patch = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": finalizers}}
+        await self._writer.merge(SETS, meta.namespace, meta.name, patch)
+
+    # ------------------------------------------------------------ rules
+
+    async def _refuse(self, key: SetKey, held: Held, board: SetBoard) -> bool:
+        """Whether nothing may be made of it."""
+        verdict = validate(held.document, None, self._world())
+        there = self._watched.cliques.by("set", f"{key.namespace}/{key.name}")
+        board.refused = bool(verdict.faults) and not there
+        conditions = held.status.get("conditions")
+        if not board.refused:
+            outcome = without(conditions, REFUSED)
+        else:
+            why = sentence(verdict.faults)
+            outcome = stated(
+                conditions,
+                [Stated(REFUSED, True, "InvalidSpec", why, held.metadata.generation)],
+                now=self._clock.wall(),
+            )
+            about = Reference.to(SETS, held.metadata)
+            if outcome.changed:
+                self._recorder.record(about, "InvalidSpec", why, action="Validate", kind="Warning")
+        if outcome.changed:
+            patch = {"status": {"conditions": outcome.conditions or None}}
+            await self._writer.merge(SETS, key.namespace, key.name, _whole(held, patch), "status")
+        return board.refused
+
+    # ------------------------------------------------------------ replicas
+
+    def _tell_replicas(self, key: SetKey, owner: PodCliqueSet, rules: Rules, board: SetBoard) -> None:
+        """All of them, when something has changed that they are made of."""
+        meta = owner.metadata
+        made_of = (meta.uid, meta.generation, meta.labels, meta.annotations, rules)
+        if board.expanded == made_of:
+            return
+        board.expanded = made_of
+        indices = set(range(owner.spec.replicas))
+        for kind in self._watched.kinds.values():
+            for held in kind.by("set", f"{key.namespace}/{key.name}"):
+                label = held.metadata.label(L.SET_REPLICA) or ""
+                if label.isdecimal():
+                    indices.add(int(label))
+        for index in sorted(indices):
+            self._wake(ReplicaKey(*key, index), 0.0)
+
+    async def _sum_up(self, key: SetKey, owner: PodCliqueSet, rules: Rules, board: SetBoard) -> Again | None:
+        """Turns and status, from what the replicas have said; not before all of them have."""
+        wanted = range(owner.spec.replicas)
+        if any(index not in board.summaries for index in wanted):
+            return None
+        now = self._clock.wall()
+        stages = {index: board.stages[index] for index in wanted}
+        hashes = self._hashes.of(owner)
+        took = turns(owner, stages, hashes.hash, now)
+        for index in took.indices ^ board.turns:
+            self._wake(ReplicaKey(*key, index), 0.0)
+        board.turns = took.indices
+        name = topology_name(owner.spec.template)
+        status = set_status(
+            owner,
+            {index: board.summaries[index] for index in wanted},
+            hashes.hash,
+            now,
+            progress=took.progress,
+            topology=name,
+            bound=name in rules.topologies if name else True,
+            missing=missing(owner.spec.template, rules.topologies),
+        )
+        held = self._watched.sets.get(key.namespace, key.name)
+        patch = status_patch(held.status if held is not None else None, status)
+        if not patch or held is None:
+            return None
+        wait_s = self._written.get(key, 0.0) + STATUS_S - self._clock.now()
+        if wait_s > 0.001:
+            return Again(wait_s)
+        self._written[key] = self._clock.now()
+        await self._writer.merge(SETS, key.namespace, key.name, _whole(held, {"status": patch}), "status")
+        return None
+
+
+def _whole(held: Held, patch: Mapping[str, object]) -> dict[str, object]:
+    """A patch for that version of it: lists of conditions are replaced as a whole."""
+    return {"metadata": {"resourceVersion": held.metadata.resource_version}, **patch}
