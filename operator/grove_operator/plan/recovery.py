@@ -25,7 +25,7 @@ import msgspec
 from grove_dp.kube.conditions import condition
 from grove_dp.kube.stamps import second_time
 from grove_operator.api import CliqueRecovery, Conditions, PodCliqueSet
-from grove_operator.plan.health import Tally, tally, updating
+from grove_operator.plan.health import tally, updating
 from grove_operator.plan.picture import CliqueSeen, Picture
 from grove_operator.plan.times import duration_s, moment_s
 from grove_operator.plan.tree import Group
@@ -85,13 +85,13 @@ def recovery(picture: Picture, now: float) -> Recovery:
     )
 
 
-def record(seen: CliqueSeen, counts: Tally, delay: float, now: float, *, moves: bool) -> Document:
+def record(seen: CliqueSeen, delay: float, now: float, *, moves: bool) -> Document:
     """`status.recovery` as a clique's pods change it. *moves*: the breach is stated anew, by another word."""
     if seen.held is None or not seen.unit.count:
         return {}  # scaled to 0 is a new beginning
     held = _held(seen)
     fresh = sum(pod.ready and not _former(pod, held, delay) for pod in seen.living)
-    healthy = held.healthy or fresh >= counts.minimum
+    healthy = held.healthy or fresh >= seen.minimum
     over = moves and _quiet_s(seen.held.status.conditions, now) >= max(HEALTHY_LEAST_S, 2 * delay)
     document: Document = {"healthy": True} if healthy else {}
     if held.terminations and not over:
@@ -121,7 +121,7 @@ def _cases(picture: Picture, delay: float, now: float) -> Iterator[_Case]:
     due = {
         name: found
         for name, seen in picture.cliques.items()
-        if (found := _due(picture.owner, seen, delay, now)) is not None
+        if (found := _due(picture, seen, delay, now)) is not None
     }
     everything = tuple(picture.cliques.values())
     for seen in picture.standalone():
@@ -135,7 +135,7 @@ def _of_group(
     picture: Picture, group: Group, due: Mapping[str, float], delay: float, now: float
 ) -> Iterator[_Case]:
     members = [picture.members(group, index) for index in range(group.count)]
-    breached = [cliques for cliques in members if any(_breached(picture.owner, seen) for seen in cliques)]
+    breached = [cliques for cliques in members if any(_breached(picture, seen) for seen in cliques)]
     enough = group.count - len(breached) >= min(group.template.minimum, group.count)
     since = _since(picture.groups[group.name].status.conditions) if group.name in picture.groups else None
     for cliques in breached:
@@ -150,19 +150,16 @@ def _of_group(
                 yield _Case(max(due[seen.unit.name], begun), row, seen, True, tuple(picture.cliques.values()))
 
 
-def _due(owner: PodCliqueSet, seen: CliqueSeen, delay: float, now: float) -> float | None:
+def _due(picture: Picture, seen: CliqueSeen, delay: float, now: float) -> float | None:
     """When a breach has lasted long enough; None for one that does not count."""
-    if not _held(seen).healthy or not _breached(owner, seen):
+    if not _held(seen).healthy or not _breached(picture, seen):
         return None
     since = _since(seen.held.status.conditions) if seen.held is not None else None
     return (now if since is None else since) + _wait_s(delay, _held(seen).terminations)
 
 
-def _breached(owner: PodCliqueSet, seen: CliqueSeen) -> bool:
-    if seen.held is None:
-        return False
-    counts = tally(seen)
-    return counts.breached and not updating(owner, seen, counts)
+def _breached(picture: Picture, seen: CliqueSeen) -> bool:
+    return seen.held is not None and tally(seen).breached and not updating(picture, seen)
 
 
 def _since(conditions: Conditions) -> float | None:
