@@ -54,11 +54,12 @@ class Box(msgspec.Struct):
 
 
 class World:
-    """*room*: how many pods there are nodes for; *broken*: images that never get ready."""
+    """*room*: how many pods find a node; *cordoned*: none does any more; *broken*: images that never run."""
 
     def __init__(self, owner, room=10**6):
         self.owner = owner
         self.room = room
+        self.cordoned = False
         self.broken = set()
         self.counts = {}
         self.group_counts = {}
@@ -92,8 +93,9 @@ class World:
         document["spec"]["replicas"] = replicas
         self.owner = msgspec.convert(document, PodCliqueSet)
 
-    def fail(self, name):
-        self.boxes[name].ready = False
+    def kill(self, clique):
+        """Its oldest pod."""
+        min(self.pods(clique), key=lambda one: one.made).leaving = True
 
     # what is to be seen
 
@@ -107,6 +109,13 @@ class World:
     def old(self, clique=""):
         hashes = {unit.name: unit.hash for replica in self.tree() for unit in replica.units}
         return [one for one in self.pods(clique) if one.hash != hashes.get(one.clique)]
+
+    def new(self, clique=""):
+        names = {one.name for one in self.old(clique)}
+        return [one for one in self.pods(clique) if one.name not in names]
+
+    def names(self, clique=""):
+        return {one.name for one in self.pods(clique)}
 
     def ready(self, clique=""):
         return sum(one.ready for one in self.pods(clique))
@@ -205,8 +214,8 @@ class World:
         """Pods go, come, and get ready; those that served say so."""
         self.boxes = {name: one for name, one in self.boxes.items() if not one.leaving}
         room = self.room - sum(one.node for one in self.boxes.values())
-        for one in sorted(self.boxes.values(), key=lambda box: box.made):
-            if not one.node and room > 0:
+        for one in sorted(self.boxes.values(), key=lambda box: (not self._served(box.clique), box.made)):
+            if not one.node and room > 0 and not self.cordoned:
                 one.node = True
                 room -= 1
             image = self.cliques[one.clique].spec.pod_spec["containers"][0]["image"].rpartition(":")[2]
@@ -217,8 +226,17 @@ class World:
                 document["status"]["recovery"] = {"healthy": True}
                 self.cliques[name] = msgspec.convert(document, PodClique)
 
+    def _served(self, clique):
+        """A gang that runs gets back what it loses before others begin."""
+        return self.cliques[clique].status.recovery is not None
+
     def ready_of(self, clique):
         return sum(one.ready for one in self.boxes.values() if one.clique == clique and not one.leaving)
+
+    def step(self, times=1):
+        for _ in range(times):
+            self.operate()
+            self.settle()
 
     def settle_all(self, most=400):
         """Until nothing moves any more."""
