@@ -107,7 +107,7 @@ class Room:
         """Hold room for pods that are to be released; what *owner* held before is given back."""
         before = self._reserved.pop(owner, {})
         for key, (node, asked) in placement.items():
-            if before.pop(key, None) != (node, asked):
+            if before.get(key) != (node, asked):
                 self._hold(node, key, owner, asked)
         for key, (node, _) in before.items():
             if key not in placement or placement[key][0] != node:

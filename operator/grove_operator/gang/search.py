@@ -60,7 +60,8 @@ class Search:
     def __init__(self, room: Room, root: Level, ask: Ask | None = None, empty: bool = False) -> None:
         self._nodes = room.nodes
         self._root = root
-        self._budget = BUDGET
+        self._budget = 0
+        self._picky = True  # what is preferred is tried first; a second search does without
         self._trail: list[_Taken] = []
         self.free: Ints = (room.allocatable if empty else room.free).copy()
         self.every: Ints = np.arange(self.free.shape[1])
@@ -148,7 +149,13 @@ class Search:
 
     def found(self) -> bool:
         """Whether all pods have a place now."""
-        return next(self._solve(self._root, self.every, None), None) is not None
+        for self._picky in (True, False):
+            self._budget = BUDGET
+            if next(self._solve(self._root, self.every, None), None):
+                return True
+            if not any(level.pack.preferred for level in self._root.walk()):
+                break
+        return False
 
     def _solve(self, level: Level, nodes: Ints, hint: Ints | None) -> Iterator[bool]:
         """Each way to place *level* on *nodes*; the trail holds it until the next is asked for."""
@@ -178,14 +185,24 @@ class Search:
     def _candidates(self, level: Level, nodes: Ints, hint: Ints | None) -> Iterator[tuple[Ints, Ints | None]]:
         """Nodes to try, the best first, with an order among them where it matters."""
         required = (level.pack.required,) if level.pack.required else ()
+        if required and level.fixed:
+            nodes = self._bound(level, nodes, required)
         if level.pack.preferred and level.pack.preferred not in required:
-            keys = (*required, level.pack.preferred)
-            yield from ((inside, hint) for inside in self._domains(level, nodes, keys))
+            if self._picky:
+                keys = (*required, level.pack.preferred)
+                yield from ((inside, hint) for inside in self._domains(level, nodes, keys))
             hint = self._gathered(level, nodes, level.pack.preferred)
         if required:
             yield from ((inside, hint) for inside in self._domains(level, nodes, required))
         elif self.copies(level, nodes, (), own=False)[0] >= 1:
             yield nodes, hint
+
+    def _bound(self, level: Level, nodes: Ints, keys: tuple[str, ...]) -> Ints:
+        """The nodes of domains where pods of *level* are; all, where none of these is in a domain."""
+        codes = self._nodes.domains(keys).codes
+        held = codes[level.fixed]
+        held = held[held >= 0]
+        return nodes[np.isin(codes[nodes], held)] if held.size else nodes
 
     def _domains(self, level: Level, nodes: Ints, keys: tuple[str, ...]) -> Iterator[Ints]:
         """The nodes of each domain that may hold *level*: with pods of it, with former places, tightest."""
