@@ -5,8 +5,8 @@
 
 Only the leader says how a configuration is to be: in a rolling update of the operator two versions of it
 would go on correcting each other. What others have put there stays as far as nothing here speaks of it
-(selectors, labels, authorities that have not ended). A configuration that leads elsewhere and does not bear our
-label is somebody else's: Grove's own operator has the same names.
+(selectors, labels, authorities that have not ended). A configuration that leads elsewhere and does not bear
+our label is somebody else's: Grove's own operator has the same names.
 
 With annotation `cert-manager.io/inject-ca-from` the caBundle is cert-manager's, and left alone.
 """
