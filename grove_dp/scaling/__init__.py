@@ -1,0 +1,20 @@
+"""The autoscaler: from what frontends measure to how many replicas there are to be.
+
+    signals ──► decide ──► levels ──► guards ──► actuator        one tick; `plan` is the pure part of it
+    /signals    wish per   which      who         /scale, after
+    merged      component  object     objects     the drain
+
+`kinds`      TokenAutoscaler and the parts of Grove's objects that are read; `crds` its definition
+`tree`       a PodCliqueSet as what can be scaled: components, targets, units, who else owns them
+`signals`    all frontends as one snapshot, that says itself what is missing; `demand` its values
+`decide`     replicas wished for, by component: the function that a better algorithm replaces
+`levels`     which PodClique, scaling group or set moves
+`guards`     objections to a move, in order
+`drains`     which pods empty before they go, and when they are empty
+`plan`       all of these in one pure function, with its memory
+`actuator`   the only writes: /scale and the drain's annotations
+`reporting`  the status of a TokenAutoscaler
+`loop`       one autoscaler's ticks; `fleet` all of a process, each as leader of its set
+`admin`      health, metrics and explanations over HTTP
+`settings`   the YAML file; `manifests` what a cluster needs
+"""

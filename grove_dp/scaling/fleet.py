@@ -1,0 +1,341 @@
+"""All autoscalers of one process: which there are, each as leader of its set.
+
+    informers ──► TokenAutoscalers, and those of the file ──► one task per set
+                                                                 lead(Lease grove-dp-autoscale-<set>) ──► Loop
+
+A set has one Lease, whoever scales it: a second process, or a second installation, stands by. Of two
+autoscalers of one set the older scales, and the other says so. One that cannot be read says so, too, and keeps
+nobody else from being scaled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from grove_dp.clock import Clock
+from grove_dp.errors import GroveError
+from grove_dp.kube.access import Access
+from grove_dp.kube.events import Recorder, Reference
+from grove_dp.kube.informer import Change, Informer
+from grove_dp.kube.lease import Candidate, LeaseTimes, exit_at_once, lead_as
+from grove_dp.kube.objects import PODS, Pod
+from grove_dp.metering.external.overview import Names, Where, frontend_url
+from grove_dp.metering.merging import Fetch, Frontends
+from grove_dp.scaling.actuator import FIELD_MANAGER, Actuator, Outcome
+from grove_dp.scaling.kinds import (
+    AUTOSCALERS,
+    CLIQUES,
+    GROUPS,
+    HPAS,
+    SETS,
+    Autoscaler,
+    Clique,
+    CliqueSet,
+    Group,
+    Hpa,
+    Spec,
+    TokenAutoscaler,
+)
+from grove_dp.scaling.loop import Loop
+from grove_dp.scaling.plan import Decision
+from grove_dp.scaling.reporting import Report, idle_status, report
+from grove_dp.scaling.settings import Settings, objection
+from grove_dp.scaling.tree import PART_OF, Objects
+
+__all__ = ["CONTROLLER", "Fleet", "lease_name"]
+
+CONTROLLER: Final = "grove-dp.io/autoscale"
+MANAGED: Final = "app.kubernetes.io/managed-by=grove-operator"
+SILENT_S: Final = 200.0  # bookmarks come each minute: what we know of the cluster may be old
+ALL: Final = "*"
+
+_log = logging.getLogger(__name__)
+
+
+def lease_name(name: str) -> str:
+    """Of the Lease for set *name*."""
+    return f"grove-dp-autoscale-{name}"
+
+
+class _Running(msgspec.Struct):
+    """One autoscaler at work."""
+
+    one: Autoscaler
+    task: "asyncio.Task[None]"
+    loop: Loop
+    candidate: Candidate | None
+    reported: Report | None = None
+
+
+class Fleet:
+    """Scales until cancelled."""
+
+    def __init__(
+        self,
+        api: Access,
+        settings: Settings,
+        fetch: Fetch,
+        clock: Clock,
+        rng: Random,
+        *,
+        identity: str,
+        dry_run: bool = False,
+        where: Callable[[Iterable[str]], Where] | None = None,
+        times: LeaseTimes | None = None,
+        stuck: Callable[[], object] = exit_at_once,
+    ) -> None:
+        """*fetch* asks a frontend; *where* finds frontends by what they are named; *identity*: ours."""
+        self._api = api
+        self._settings = settings
+        self._fetch = fetch
+        self._clock = clock
+        self._rng = rng
+        self._identity = identity
+        self._dry_run = dry_run
+        self._where = where or names
+        self._times = times
+        self._stuck = stuck
+        named = settings.namespace or api.namespace
+        namespace = None if named == ALL else named
+        common: dict[str, Any] = {"namespace": namespace, "clock": clock, "rng": rng}
+        by_set = {"set": _set_of}
+        self._autoscalers = Informer(api, AUTOSCALERS, TokenAutoscaler, **common)
+        self._sets = Informer(api, SETS, CliqueSet, **common)
+        self._cliques = Informer(api, CLIQUES, Clique, **common, indexes=by_set)
+        self._groups = Informer(api, GROUPS, Group, **common, indexes=by_set)
+        self._pods = Informer(api, PODS, Pod, **common, labels=MANAGED, indexes=by_set)
+        self._hpas = Informer(
+            api, HPAS, Hpa, **common, indexes={"namespace": lambda hpa: (hpa.metadata.namespace,)}
+        )
+        self._recorder = Recorder(api, CONTROLLER, identity, clock=clock, rng=rng)
+        self._running: dict[str, _Running] = {}  # by the key of the autoscaler
+        self._changed = asyncio.Event()
+        self._idle: dict[str, Report] = {}
+
+    # ------------------------------------------------------------ for the admin port
+
+    @property
+    def synced(self) -> bool:
+        """The cluster has been seen."""
+        return all(informer.is_synced for informer in self._informers)
+
+    def explained(self) -> list[dict[str, Any]]:
+        """The last tick of every autoscaler here, and who leads."""
+        return [
+            {
+                "leading": each.candidate is None or each.candidate.holding,
+                "leader": "" if each.candidate is None else each.candidate.holder,
+                "namespace": each.one.namespace,
+                "name": each.one.name,
+                "set": each.one.spec.pod_clique_set,
+                **each.loop.explained,
+                "history": list(each.loop.history),
+            }
+            for each in self._running.values()
+        ]
+
+    # ------------------------------------------------------------ running
+
+    @property
+    def _informers(self) -> list[Informer[Any]]:
+        ours: list[Informer[Any]] = [self._autoscalers] if self._settings.watch else []
+        return [*ours, self._sets, self._cliques, self._groups, self._pods, self._hpas]
+
+    async def run(self) -> None:
+        """Follow the autoscalers that there are, until cancelled."""
+        self._autoscalers.listen(self._heard)
+        async with self._recorder, asyncio.TaskGroup() as group:
+            for informer in self._informers:
+                group.create_task(informer.run())
+            for informer in self._informers:
+                await informer.synced()
+            try:
+                while True:
+                    self._changed.clear()
+                    await self._sync(group)
+                    await self._changed.wait()
+            finally:
+                for each in self._running.values():
+                    each.task.cancel()
+
+    def _heard(self, _: Change[TokenAutoscaler]) -> None:
+        self._changed.set()
+
+    async def _sync(self, group: asyncio.TaskGroup) -> None:
+        """Exactly those run that are to."""
+        wanted, problems = self._wanted()
+        for key, each in list(self._running.items()):
+            new = wanted.get(key)
+            if new is None or new.spec.pod_clique_set != each.one.spec.pod_clique_set or _asks(new, each.one):
+                each.task.cancel()
+                await asyncio.wait({each.task})
+                del self._running[key]
+            else:
+                each.one = new
+        for key, one in wanted.items():
+            if key not in self._running:
+                self._running[key] = self._start(one, group)
+        for one, reason, message in problems:
+            await self._say(one, reason, message)
+
+    def _wanted(self) -> tuple[dict[str, Autoscaler], list[tuple[Autoscaler, str, str]]]:
+        """The autoscaler of each set, and what is wrong with the others."""
+        wanted: dict[str, Autoscaler] = {}
+        problems: list[tuple[Autoscaler, str, str]] = []
+        owners: dict[tuple[str, str], Autoscaler] = {}
+        for one, problem in self._all():
+            key = (one.namespace, one.spec.pod_clique_set)
+            if problem:
+                problems.append((one, "InvalidSpec", problem))
+            elif key in owners:
+                message = f"{owners[key].name} scales the set {one.spec.pod_clique_set} already"
+                problems.append((one, "AnotherAutoscaler", message))
+            else:
+                owners[key] = wanted[one.key] = one
+        return wanted, problems
+
+    def _all(self) -> Iterable[tuple[Autoscaler, str]]:
+        """Those of the file, then those of the cluster, the oldest first; each with what is wrong with it."""
+        for one in self._settings.listed:
+            yield one, ""
+        stored = [each for each in self._autoscalers if each.metadata.deletion_timestamp is None]
+        for each in sorted(stored, key=lambda each: (each.metadata.creation_timestamp or "", _key(each))):
+            yield _decoded(each)
+
+    def _start(self, one: Autoscaler, group: asyncio.TaskGroup) -> _Running:
+        key = one.key
+        candidate = None
+        if not self._dry_run:
+            candidate = Candidate(
+                self._api,
+                one.namespace,
+                lease_name(one.spec.pod_clique_set),
+                f"{self._identity}/{one.name}",
+                times=self._times,
+                clock=self._clock,
+                rng=self._rng,
+            )
+        loop = Loop(
+            lambda: self._running[key].one,
+            self._look,
+            self._where(one.spec.frontends or self._settings.frontends),
+            Frontends(self._fetch, self._clock, window_s=self._settings.window_seconds),
+            Actuator(
+                self._api,
+                dry_run=self._dry_run,
+                holding=(lambda: True) if candidate is None else (lambda: candidate.holding),
+            ),
+            self._told,
+            self._clock,
+            tick_s=self._settings.tick_seconds,
+        )
+        work = loop.run() if candidate is None else lead_as(candidate, loop.run, stuck=self._stuck)
+        return _Running(one, group.create_task(work, name=f"scaling {key}"), loop, candidate)
+
+    def _look(self, one: Autoscaler) -> tuple[Objects | None, tuple[str, ...]]:
+        """What there is of its set."""
+        name, namespace = one.spec.pod_clique_set, one.namespace
+        top = self._sets.get(namespace, name)
+        if top is None or top.metadata.deletion_timestamp is not None:
+            return None, ()
+        key = f"{namespace}/{name}"
+        objects = Objects(
+            top=top,
+            cliques=tuple(self._cliques.by("set", key)),
+            groups=tuple(self._groups.by("set", key)),
+            pods=tuple(self._pods.by("set", key)),
+            hpas=tuple(self._hpas.by("namespace", namespace)),
+        )
+        silent = [one.resource.plural for one in self._informers if one.quiet_s > SILENT_S]
+        return objects, tuple(f"{plural}: not heard of for {SILENT_S:.0f} s" for plural in silent)
+
+    # ------------------------------------------------------------ telling
+
+    async def _told(self, one: Autoscaler, decision: Decision | None, outcome: Outcome) -> None:
+        if decision is None:
+            message = f"there is no PodCliqueSet {one.spec.pod_clique_set}"
+            await self._say(one, "SetNotFound", message)
+            return
+        self._record(one, outcome)
+        if not one.stored or self._dry_run:
+            return
+        running = self._running[one.key]
+        made = report(one, decision, outcome, self._status_of(one))
+        if made.due(running.reported) and await self._write(one, made):
+            running.reported = made
+
+    async def _say(self, one: Autoscaler, reason: str, message: str) -> None:
+        """Of one that cannot be scaled at all."""
+        if not one.stored or self._dry_run:
+            return
+        made = idle_status(one, reason, message, self._clock.wall(), self._status_of(one))
+        if made.due(self._idle.get(one.key)) and await self._write(one, made):
+            self._idle[one.key] = made
+
+    def _status_of(self, one: Autoscaler) -> dict[str, Any]:
+        """As we wrote it last; else the conditions that the object has."""
+        running = self._running.get(one.key)
+        if running is not None and running.reported is not None:
+            return running.reported.status
+        held = self._autoscalers.get(one.namespace, one.name)
+        conditions = held.status.conditions if held is not None else None
+        return {} if conditions is None else {"conditions": list(conditions)}
+
+    async def _write(self, one: Autoscaler, made: Report) -> bool:
+        path = AUTOSCALERS.path(one.namespace, one.name, "status")
+        try:
+            await self._api.merge(path, {"status": made.status}, query={"fieldManager": FIELD_MANAGER})
+        except GroveError as error:
+            _log.warning("status of %s not written: %s", one.key, error)
+            return False
+        return True
+
+    def _record(self, one: Autoscaler, outcome: Outcome) -> None:
+        held = self._autoscalers.get(one.namespace, one.name)
+        if held is None:
+            return
+        about = Reference.to(AUTOSCALERS, held.metadata)
+        for move in outcome.scaled:
+            note = f"{move.target.key} {move.target.replicas} -> {move.to}: {move.message}"
+            self._recorder.record(about, move.reason, note, action="Scale")
+        for failure in outcome.failures:
+            note = f"{failure.what}: {failure.message}"
+            self._recorder.record(about, failure.reason, note, action="Scale", kind="Warning")
+
+
+def names(named: Iterable[str]) -> Where:
+    """The frontends behind admin ports, each a URL or a name with many addresses."""
+    return Names([frontend_url(one) for one in named])
+
+
+def _asks(new: Autoscaler, old: Autoscaler) -> bool:
+    """It names other frontends."""
+    return new.spec.frontends != old.spec.frontends
+
+
+def _key(one: TokenAutoscaler) -> str:
+    return f"{one.metadata.namespace}/{one.metadata.name}"
+
+
+def _set_of(one: Any) -> tuple[str, ...]:
+    name = one.metadata.label(PART_OF)
+    return (f"{one.metadata.namespace}/{name}",) if name else ()
+
+
+def _decoded(one: TokenAutoscaler) -> tuple[Autoscaler, str]:
+    meta = one.metadata
+    try:
+        spec = msgspec.json.decode(one.spec, type=Spec)
+        problem = objection(spec)
+        for named in spec.frontends:
+            frontend_url(named)
+    except (msgspec.ValidationError, GroveError) as error:
+        spec, problem = Spec(pod_clique_set=meta.name, components=()), str(error)
+    made = Autoscaler(
+        namespace=meta.namespace, name=meta.name, spec=spec, generation=meta.generation, stored=True
+    )
+    return made, problem

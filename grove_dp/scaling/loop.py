@@ -1,0 +1,122 @@
+"""One autoscaler's ticks.
+
+    1 ask every frontend        2 what the cluster has
+    3 one snapshot              4 think (plan: pure)
+    5 the only writes           6 remember, and say what was done
+
+While pods drain, ticks are closer together: whoever waits for them holds GPUs.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from grove_dp.clock import Clock
+from grove_dp.metering.external.overview import Found, Where
+from grove_dp.metering.merging import Frontends
+from grove_dp.scaling.actuator import Actuator, Outcome
+from grove_dp.scaling.kinds import Autoscaler
+from grove_dp.scaling.plan import Decision, Memory, marker, plan
+from grove_dp.scaling.reporting import explanation
+from grove_dp.scaling.signals import snapshot
+from grove_dp.scaling.tree import Objects, tree
+
+__all__ = ["Look", "Loop", "Told"]
+
+RESOLVE_S: Final = 5.0
+DRAINING_S: Final = 2.0
+REMEMBERED: Final = 64
+
+Look = Callable[[Autoscaler], tuple[Objects | None, tuple[str, ...]]]  # objects, and why they may be old
+Told = Callable[[Autoscaler, Decision | None, Outcome], Awaitable[None]]  # None: there is no set
+
+_log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Ticks for one set."""
+
+    def __init__(
+        self,
+        one: Callable[[], Autoscaler],
+        look: Look,
+        where: Where,
+        frontends: Frontends,
+        actuator: Actuator,
+        told: Told,
+        clock: Clock,
+        *,
+        tick_s: float = 10.0,
+    ) -> None:
+        """*one* is read anew for each tick, *look* reads the cluster, *told* gets every decision."""
+        self._one = one
+        self._look = look
+        self._where = where
+        self._frontends = frontends
+        self._actuator = actuator
+        self._told = told
+        self._clock = clock
+        self._tick_s = tick_s
+        self._found = Found(())
+        self._look_at = 0.0
+        self._memory = Memory()
+        self._said = ""
+        self.explained: dict[str, Any] = {}  # the last tick
+        self.history: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)  # ticks that came to something new
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            began = self._clock.now()
+            decision = await self.tick()
+            busy = decision is not None and decision.draining
+            period_s = min(DRAINING_S, self._tick_s) if busy else self._tick_s
+            await self._clock.sleep(max(0.0, began + period_s - self._clock.now()))
+
+    async def tick(self) -> Decision | None:
+        """One pass; safe to run twice, safe to miss. None: there is no set."""
+        one = self._one()
+        await self._resolve()
+        polled = await self._frontends.poll()
+        objects, old = self._look(one)
+        if objects is None:
+            self._note(
+                {"reason": "SetNotFound", "message": f"there is no set {one.spec.pod_clique_set}"}, one
+            )
+            return None
+        seen = snapshot(
+            one.spec,
+            one.namespace,
+            self._frontends.merged(),
+            polled.answers,
+            self._clock.now(),
+            (*self._found.missing, *old),
+        )
+        decision, memory = plan(one, tree(one.spec, objects), seen, self._memory, self._clock.wall())
+        outcome = await self._actuator.carry_out(decision, marker(one), one.spec.behavior.drain_seconds)
+        self._memory = memory
+        self._note(explanation(one, decision, outcome), one)
+        await self._told(one, decision, outcome)
+        return decision
+
+    async def _resolve(self) -> None:
+        if self._clock.now() >= self._look_at:
+            self._found = await self._where()
+            self._frontends.sync(self._found.urls)
+            self._look_at = self._clock.now() + RESOLVE_S
+
+    def _note(self, explained: dict[str, Any], one: Autoscaler) -> None:
+        """Keep what is new, and log it."""
+        self.explained = {"namespace": one.namespace, "name": one.name, **explained}
+        made = [f"{move['name']} {move['from']}->{move['to']}" for move in explained.get("moves", ())]
+        failed = [failure["reason"] for failure in explained.get("failures", ())]
+        said = f"{explained['reason']} {made} {failed}"
+        if said == self._said:
+            return
+        self._said = said
+        self.history.append(self.explained)
+        facts = {"autoscaler": one.key, "reason": explained["reason"]}
+        if failed:
+            facts["failed"] = ", ".join(failed)
+        _log.info("%s", explained["message"], extra=facts)

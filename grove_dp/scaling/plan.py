@@ -1,0 +1,255 @@
+"""One tick's thinking, from a snapshot to what is to be done: pure, with its memory as an argument.
+
+    Snapshot, Tree, Memory ──► decide ──► hold ──► levels ──► guards ──► drains ──► Decision, Memory
+
+What is remembered, and why a new leader may begin without it:
+
+    what was needed    of each component, for the hold: nothing goes that was wished for within it. Without
+                       memory the hold begins anew
+    growth             when a target grew last, whoever did that: what came just now may be starting
+    pending            since when a target's replicas lack a place; after a while they count as nothing
+    lacking            since when components have lacked room in the set
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from grove_dp.kube.objects import Pod
+from grove_dp.scaling.decide import Wish, decide
+from grove_dp.scaling.demand import Demand, Snapshot
+from grove_dp.scaling.drains import Drain, drain, needless, until
+from grove_dp.scaling.guards import GUARDS, Objection, View, first_objection
+from grove_dp.scaling.kinds import Autoscaler, Behavior
+from grove_dp.scaling.levels import Allotment, Move, allot
+from grove_dp.scaling.tree import Component, Tree
+
+__all__ = ["Decision", "Memory", "Step", "marker", "plan"]
+
+MARKER: Final = "grove-dp-autoscale"
+GAP_SHARE: Final = 0.2  # of the hold that may pass without a look, before it begins anew
+_NOTHING: Final = Demand()
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the next tick needs of the earlier ones."""
+
+    needs: Mapping[str, tuple[tuple[float, int], ...]] = {}  # (when, replicas), by component, for the hold
+    since: float | None = None  # looks have been complete
+    last: float = 0.0
+    counts: Mapping[str, int] = {}  # replicas by target
+    grown_at: Mapping[str, float] = {}
+    pending_since: Mapping[str, float] = {}
+    lacking_since: float | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A move, and what becomes of it."""
+
+    move: Move
+    objection: Objection | None = None
+    drain: Drain = Drain()
+
+    @property
+    def now(self) -> bool:
+        """It is to be made at once."""
+        return self.objection is None and (self.move.grows or self.drain.done)
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tick came to."""
+
+    wall_s: float
+    reason: str
+    message: str
+    steps: tuple[Step, ...] = ()
+    unmark: tuple[Pod, ...] = ()  # pods that need not go after all
+    wishes: Mapping[str, Wish] = {}
+    lacking: Mapping[str, int] = {}
+    limits: Mapping[str, str] = {}
+    tree: Tree | None = None
+    seen: Snapshot
+
+    @property
+    def draining(self) -> tuple[Pod, ...]:
+        """Pods that we wait for."""
+        return tuple(pod for step in self.steps if step.objection is None for pod in step.drain.waiting)
+
+
+def marker(one: Autoscaler) -> str:
+    """What we write beside a drain that we decided."""
+    return f"{MARKER}/{one.name}"
+
+
+def plan(
+    one: Autoscaler, tree: Tree, seen: Snapshot, memory: Memory, wall_s: float
+) -> tuple[Decision, Memory]:
+    """What is to be done now."""
+    behavior = one.spec.behavior
+    wishes = {
+        each.spec.name: decide(each.spec, seen.demands.get(each.spec.name, _NOTHING), behavior)
+        for each in tree.components
+    }
+    memory = _looked(memory, tree, seen, wishes, behavior)
+    refused = _refused(memory, seen.now, behavior)
+    held = {name: _held(wish, memory, name, seen.now, behavior) for name, wish in wishes.items()}
+    lacked_s = 0.0 if memory.lacking_since is None else seen.now - memory.lacking_since
+    may_grow = memory.lacking_since is not None and lacked_s >= behavior.set_after_seconds
+    allotted = allot(one.spec, tree, held, refused, may_grow)
+    if not seen.missing:
+        lacks = any(why != "BudgetExhausted" for why in allotted.limits.values())
+        since = memory.lacking_since if memory.lacking_since is not None else seen.now
+        memory = msgspec.structs.replace(memory, lacking_since=since if lacks else None)
+    unknown = {each.spec.name for each in tree.components if _stranger(each, seen)}
+    steps = []
+    for move in allotted.moves:
+        objection = first_objection(_view(move, one, tree, seen, memory, unknown, refused), GUARDS)
+        on_the_way = Drain() if objection or move.grows else drain(move.target, move.to, seen, wall_s)
+        steps.append(Step(move=move, objection=objection, drain=on_the_way))
+    reason, message = _said(tuple(steps), seen, wishes, allotted, tree)
+    decision = Decision(
+        wall_s=wall_s,
+        reason=reason,
+        message=message,
+        steps=tuple(steps),
+        unmark=_unmark(one, tree, seen, tuple(steps), wall_s),
+        wishes=held,
+        lacking=allotted.lacking,
+        limits=allotted.limits,
+        tree=tree,
+        seen=seen,
+    )
+    return decision, memory
+
+
+# ------------------------------------------------------------ memory
+
+
+def _looked(
+    memory: Memory, tree: Tree, seen: Snapshot, wishes: Mapping[str, Wish], behavior: Behavior
+) -> Memory:
+    now = seen.now
+    counts = {target.key: target.replicas for target in tree.targets}
+    grown = {key: memory.grown_at[key] for key in counts if key in memory.grown_at}
+    grown |= {key: now for key, count in counts.items() if count > memory.counts.get(key, count)}
+    pending = {
+        target.key: memory.pending_since.get(target.key, now) for target in tree.targets if target.pending
+    }
+    memory = msgspec.structs.replace(memory, counts=counts, grown_at=grown, pending_since=pending)
+    if seen.missing:
+        return memory
+    gap_s = max(GAP_SHARE * behavior.hold_seconds, 60.0)
+    since = memory.since if memory.since is not None and now - memory.last <= gap_s else now
+    needs = {}
+    for component in tree.components:
+        name = component.spec.name
+        wanted = wishes[name].shrink_to
+        need = component.replicas if wanted is None else wanted
+        kept = [each for each in memory.needs.get(name, ()) if each[1] > need]  # later and more: it rules
+        needs[name] = (*(each for each in kept if each[0] > now - behavior.hold_seconds), (now, need))
+    return msgspec.structs.replace(memory, needs=needs, since=since, last=now)
+
+
+def _held(wish: Wish, memory: Memory, name: str, now: float, behavior: Behavior) -> Wish:
+    """*wish* with as many as were needed at any time within the hold."""
+    if wish.shrink_to is None or memory.since is None:
+        return msgspec.structs.replace(wish, shrink_to=None)
+    if now - memory.since < behavior.hold_seconds:
+        return msgspec.structs.replace(wish, shrink_to=None)  # there was more that we have not seen
+    most = max((need for _, need in memory.needs.get(name, ())), default=wish.shrink_to)
+    return msgspec.structs.replace(wish, shrink_to=most)
+
+
+def _refused(memory: Memory, now: float, behavior: Behavior) -> frozenset[str]:
+    return frozenset(
+        key for key, since in memory.pending_since.items() if now - since >= behavior.pending_seconds
+    )
+
+
+# ------------------------------------------------------------ judging
+
+
+def _stranger(component: Component, seen: Snapshot) -> bool:
+    """The cluster says that it is ready, and no frontend knows of it."""
+    demand = seen.demands.get(component.spec.name)
+    return component.ready > 0 and (demand is None or not demand.known)
+
+
+def _view(
+    move: Move,
+    one: Autoscaler,
+    tree: Tree,
+    seen: Snapshot,
+    memory: Memory,
+    unknown: Collection[str],
+    refused: Collection[str],
+) -> View:
+    behavior = one.spec.behavior
+    grown_at = memory.grown_at.get(move.target.key)
+    startup_s = behavior.startup_seconds if seen.startup_s is None else seen.startup_s
+    return View(
+        move=move,
+        tree=tree,
+        mode=one.spec.mode,
+        missing=seen.missing,
+        unknown=unknown,
+        refused=refused,
+        grown_s_ago=None if grown_at is None else seen.now - grown_at,
+        settle_s=max(startup_s, behavior.hold_seconds),
+    )
+
+
+def _unmark(
+    one: Autoscaler, tree: Tree, seen: Snapshot, steps: tuple[Step, ...], wall_s: float
+) -> tuple[Pod, ...]:
+    """Marks of ours that nothing stands behind any more. On half a picture only those whose time is up."""
+    ours = marker(one)
+    going = {pod.metadata.uid for step in steps if step.objection is None for pod in step.drain.going}
+    to = {step.move.target.key: step.move.to for step in steps if step.objection is None}
+    for target in tree.targets:
+        wanted = drain(target, max(to.get(target.key, 0), target.replicas), seen, wall_s)
+        going |= {pod.metadata.uid for pod in wanted.going}
+    if seen.missing and one.spec.mode == "direct":
+        return tuple(pod for pod in needless(tree, going, ours) if _overdue(pod, wall_s))
+    return needless(tree, going, ours)
+
+
+def _overdue(pod: Pod, wall_s: float) -> bool:
+    end = until(pod)
+    return end is not None and end <= wall_s
+
+
+def _said(
+    steps: tuple[Step, ...],
+    seen: Snapshot,
+    wishes: Mapping[str, Wish],
+    allotted: Allotment,
+    tree: Tree,
+) -> tuple[str, str]:
+    """One word and one sentence for the whole tick."""
+    made = next((step for step in steps if step.now), None)
+    if made is not None:
+        move = made.move
+        return move.reason, f"{move.target.key} {move.target.replicas} -> {move.to}: {move.message}"
+    if seen.missing:
+        return "PictureIncomplete", f"nothing is decided without {'; '.join(seen.missing)}"
+    draining = next((step for step in steps if step.objection is None), None)
+    if draining is not None:
+        names = ", ".join(pod.metadata.name for pod in draining.drain.waiting)
+        move = draining.move
+        return "Draining", f"{move.target.key} {move.target.replicas} -> {move.to} when {names} is empty"
+    if steps and steps[0].objection is not None:
+        move, objection = steps[0].move, steps[0].objection
+        stays = f"{move.target.key} stays at {move.target.replicas}, not {move.to}"
+        return objection.reason, f"{stays}: {objection.message}"
+    if tree.unknown:
+        return "UnknownComponent", f"the set has no clique or scaling group {', '.join(tree.unknown)}"
+    for name, why in allotted.limits.items():
+        return why, f"{name}: {allotted.lacking.get(name, 0)} replicas more are wished for"
+    limited = next(
+        (wish for wish in wishes.values() if wish.limited and wish.reason == "TooManyReplicas"), None
+    )
+    if limited is not None:
+        return limited.reason, limited.message
+    return "Steady", "; ".join(f"{name}: {wish.message}" for name, wish in wishes.items())

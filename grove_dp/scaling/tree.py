@@ -1,0 +1,320 @@
+"""A PodCliqueSet as what can be scaled: pure, of objects as they were last seen.
+
+    Tree ─┬─ top          the set itself
+          └─ Component ── Target, one for each replica of the set      p-0-decode, p-1-decode
+                            └─ Unit: what one replica of the target is
+                                 a pod of a PodClique; all pods of a group's replica; all of a set's
+
+Names are Grove's: `<set>-<replica>-<template>`. A target that is not there yet (a set replica that the
+operator has yet to expand) is not in the tree; neither is what is on its way out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from grove_dp.kube.objects import Meta, Pod, Resource
+from grove_dp.scaling.kinds import (
+    CLIQUES,
+    GROUPS,
+    SETS,
+    Bounds,
+    Clique,
+    CliqueSet,
+    ComponentSpec,
+    Counts,
+    Group,
+    Hpa,
+    Spec,
+)
+
+__all__ = ["DRAIN", "DRAIN_BY", "Component", "Objects", "Target", "Tree", "Unit", "tree"]
+
+DRAIN: Final = "grove-dp.io/drain-until"
+DRAIN_BY: Final = "grove-dp.io/drain-by"  # who decided so, for only they may cancel
+PART_OF: Final = "app.kubernetes.io/part-of"
+CLIQUE: Final = "grove.io/podclique"
+GROUP: Final = "grove.io/podcliquescalinggroup"
+GROUP_REPLICA: Final = "grove.io/podcliquescalinggroup-replica-index"
+SET_REPLICA: Final = "grove.io/podcliqueset-replica-index"
+_OVER: Final = ("Failed", "Succeeded")
+
+
+class Objects(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the cluster belongs to one set."""
+
+    top: CliqueSet
+    cliques: tuple[Clique, ...] = ()
+    groups: tuple[Group, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    hpas: tuple[Hpa, ...] = ()  # all of the namespace
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """One replica of a target: its living pods. *index* is None where pods are as good as each other."""
+
+    index: int | None
+    pods: tuple[Pod, ...]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One object with a /scale."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    index: int  # of the set's replica; -1: the set itself
+    replicas: int  # as it asks for
+    minimum: int  # fewer, and not 0, are never to be
+    floor: int = 0
+    ceiling: int | None = None
+    ready: int = 0
+    scheduled: int = 0  # have a place
+    observed: bool = True  # the operator has seen what was asked last
+    updating: bool = False
+    hpa: str = ""  # an HPA that scales it as well
+    units: tuple[Unit, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """As people write it."""
+        return f"{self.resource.kind}/{self.name}"
+
+    @property
+    def pending(self) -> int:
+        """Replicas that have no place."""
+        return max(0, self.replicas - self.scheduled)
+
+
+class Component(msgspec.Struct, frozen=True, kw_only=True):
+    """What is scaled together."""
+
+    spec: ComponentSpec
+    targets: tuple[Target, ...] = ()
+    gpus: int = 0  # of one replica
+    at_first: int = 1  # replicas in a new replica of the set
+
+    @property
+    def replicas(self) -> int:
+        """As all of its targets ask for."""
+        return sum(target.replicas for target in self.targets)
+
+    @property
+    def ready(self) -> int:
+        """Of these."""
+        return sum(target.ready for target in self.targets)
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """A set."""
+
+    top: Target
+    components: tuple[Component, ...] = ()
+    unknown: tuple[str, ...] = ()  # components that the set's template does not have
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All of them, the set last."""
+        return (*(target for component in self.components for target in component.targets), self.top)
+
+    @property
+    def updating(self) -> bool:
+        """A new template is on its way to the pods."""
+        return self.top.updating
+
+
+def tree(spec: Spec, seen: Objects) -> Tree:
+    """What *spec* can scale of what was *seen*."""
+    pods = [pod for pod in seen.pods if _living(pod)]
+    owners = _owners(seen.hpas)
+    components, unknown = [], []
+    for component in spec.components:
+        made = _of_group(component, seen, pods, owners) or _of_clique(component, seen, pods, owners)
+        if made is None:
+            unknown.append(component.name)
+        else:
+            components.append(made)
+    top = _top(spec, seen.top, pods, owners)
+    return Tree(top=top, components=tuple(components), unknown=tuple(unknown))
+
+
+# ------------------------------------------------------------ components
+
+
+def _of_group(
+    spec: ComponentSpec, seen: Objects, pods: Sequence[Pod], owners: Mapping[tuple[str, str], str]
+) -> Component | None:
+    template = seen.top.spec.template
+    found = next((one for one in template.pod_clique_scaling_groups or () if one.name == spec.name), None)
+    if found is None:
+        return None
+    members = [clique for clique in template.cliques if clique.name in found.clique_names]
+    targets = []
+    for group, index in _replicas_of(seen.top, seen.groups, spec.name):
+        units = _by_index(pods, GROUP, group.metadata.name, GROUP_REPLICA)
+        counts = group.status
+        targets.append(
+            _target(
+                GROUPS,
+                group.metadata,
+                counts,
+                owners,
+                replicas=group.spec.replicas,
+                index=index,
+                minimum=group.spec.min_available,
+                bounds=found.scale_config,
+                ready=counts.available_replicas or 0,
+                units=units,
+            )
+        )
+    gpus = sum(clique.spec.replicas * _gpus(clique.spec.pod_spec) for clique in members)
+    return _component(spec, targets, gpus)
+
+
+def _of_clique(
+    spec: ComponentSpec, seen: Objects, pods: Sequence[Pod], owners: Mapping[tuple[str, str], str]
+) -> Component | None:
+    template = seen.top.spec.template
+    in_groups = {name for group in template.pod_clique_scaling_groups or () for name in group.clique_names}
+    found = next((one for one in template.cliques if one.name == spec.name), None)
+    if found is None or spec.name in in_groups:  # a group's member is never scaled alone
+        return None
+    targets = []
+    for clique, index in _replicas_of(seen.top, seen.cliques, spec.name):
+        mine = [pod for pod in pods if pod.metadata.label(CLIQUE) == clique.metadata.name]
+        counts, least = clique.status, clique.spec.min_available
+        targets.append(
+            _target(
+                CLIQUES,
+                clique.metadata,
+                counts,
+                owners,
+                replicas=clique.spec.replicas,
+                index=index,
+                minimum=least if least is not None else clique.spec.replicas,
+                bounds=clique.spec.auto_scaling_config,
+                ready=counts.ready_replicas or 0,
+                units=tuple(Unit(None, (pod,)) for pod in mine),
+            )
+        )
+    return _component(spec, targets, _gpus(found.spec.pod_spec), found.spec.replicas)
+
+
+def _component(spec: ComponentSpec, targets: Iterable[Target], gpus: int, at_first: int = 1) -> Component:
+    return Component(
+        spec=spec,
+        targets=tuple(sorted(targets, key=lambda target: target.index)),
+        gpus=gpus if spec.gpus_per_replica is None else spec.gpus_per_replica,
+        at_first=at_first,
+    )
+
+
+def _replicas_of(top: CliqueSet, objects: Iterable[Any], name: str) -> list[tuple[Any, int]]:
+    """Those that are component *name* of a replica of the set, with that replica's index."""
+    found = []
+    for one in objects:
+        index = one.metadata.label(SET_REPLICA) or ""
+        if (
+            one.metadata.deletion_timestamp is None
+            and index.isdigit()
+            and int(index) < max(top.spec.replicas, 1)
+            and one.metadata.name == f"{top.metadata.name}-{index}-{name}"
+        ):
+            found.append((one, int(index)))
+    return found
+
+
+def _top(spec: Spec, top: CliqueSet, pods: Sequence[Pod], owners: Mapping[tuple[str, str], str]) -> Target:
+    span = spec.set_replicas
+    bounds = Bounds(min_replicas=span.min, max_replicas=span.max) if span else None
+    counts = top.status
+    return _target(
+        SETS,
+        top.metadata,
+        counts,
+        owners,
+        replicas=top.spec.replicas,
+        index=-1,
+        minimum=0,
+        bounds=bounds,
+        ready=counts.available_replicas or 0,
+        units=_by_index(pods, PART_OF, top.metadata.name, SET_REPLICA),
+        # A set's status does not count places; its components' do.
+        scheduled=top.spec.replicas,
+    )
+
+
+def _target(
+    resource: Resource,
+    meta: Meta,
+    counts: Counts,
+    owners: Mapping[tuple[str, str], str],
+    *,
+    replicas: int,
+    index: int,
+    minimum: int,
+    bounds: Bounds | None,
+    ready: int,
+    units: tuple[Unit, ...],
+    scheduled: int | None = None,
+) -> Target:
+    bounds = bounds or Bounds()
+    return Target(
+        resource=resource,
+        namespace=meta.namespace,
+        name=meta.name,
+        index=index,
+        replicas=replicas,
+        minimum=minimum,
+        floor=bounds.min_replicas or 0,
+        ceiling=bounds.max_replicas or None,
+        ready=min(ready, replicas),
+        scheduled=(counts.scheduled_replicas or 0) if scheduled is None else scheduled,
+        observed=(counts.observed_generation or 0) >= meta.generation,
+        updating=counts.update_progress is not None and counts.update_progress.going_on,
+        hpa=owners.get((resource.kind, meta.name), ""),
+        units=units,
+    )
+
+
+# ------------------------------------------------------------ parts
+
+
+def _living(pod: Pod) -> bool:
+    return pod.metadata.deletion_timestamp is None and pod.status.phase not in _OVER
+
+
+def _by_index(pods: Iterable[Pod], label: str, value: str, index_label: str) -> tuple[Unit, ...]:
+    found: dict[int, list[Pod]] = {}
+    for pod in pods:
+        index = pod.metadata.label(index_label) or ""
+        if pod.metadata.label(label) == value and index.isdigit():
+            found.setdefault(int(index), []).append(pod)
+    return tuple(Unit(index, tuple(found[index])) for index in sorted(found))
+
+
+def _owners(hpas: Iterable[Hpa]) -> dict[tuple[str, str], str]:
+    return {
+        (hpa.spec.scale_target_ref.kind, hpa.spec.scale_target_ref.name): hpa.metadata.name
+        for hpa in hpas
+        if hpa.metadata.deletion_timestamp is None
+    }
+
+
+def _gpus(pod_spec: Mapping[str, Any]) -> int:
+    """That one pod asks for, of any maker; a request that is missing is its limit."""
+    total = 0
+    for container in pod_spec.get("containers") or ():
+        resources = container.get("resources") or {}
+        asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+        total += sum(_whole(amount) for name, amount in asked.items() if str(name).endswith("/gpu"))
+    return total
+
+
+def _whole(amount: Any) -> int:
+    """An extended resource is counted in whole numbers."""
+    try:
+        return int(amount)
+    except (TypeError, ValueError):
+        return 0
