@@ -21,6 +21,7 @@ its pod's name, with ~RANK for ranks above 0, and with the namespace where pods 
 An API server that cannot be reached takes no worker away: what was seen last holds.
 """
 
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -171,6 +172,7 @@ class PodWorkers:
             raise
         facts = {"api": api.host, "namespace": named, "selector": selector}
         _log.info("workers are the cluster's pods", extra=facts)
+        gc.freeze()  # PERF: each collection would go through the kubernetes package: 0.2 s and more at a time
         self._api = api
         self._pods = Informer(
             api,

@@ -1,11 +1,16 @@
 """`serve` on the embedded API server: pods that become ready, fail, vanish, and an API server in trouble."""
 
+import gc
 from contextlib import AsyncExitStack
+from random import Random
 
 import pytest
 
 from grove_dp.clock import SystemClock
+from grove_dp.frontend.pods import PodWorkers
 from grove_dp.kube.access import connect
+from grove_dp.routing.workers import Registry
+from grove_dp.settings import Kubernetes, Settings, Workers
 from grove_dp.testing.controlplane.nodes import node
 from grove_dp.testing.frontend import Frontend
 from grove_dp.testing.http import post
@@ -125,3 +130,18 @@ async def test_pods_are_followed_through_a_gap_an_expired_past_and_a_silent_watc
     cluster.server.faults.cut_watches()
     await cluster.pod("c")
     await frontend.worker_until("c", state="ready", within_s=10)
+
+
+async def test_what_the_kubernetes_package_brings_is_no_work_for_the_collector(cluster):
+    settings = Settings(
+        workers=Workers(kubernetes="app=vllm"), kubernetes=Kubernetes(kubeconfig=str(cluster.kubeconfig))
+    )
+    pods = PodWorkers(Registry(1), lambda: settings, lambda: None, SystemClock(), Random(1))
+    gc.unfreeze()
+    try:
+        await pods.open()
+        assert gc.get_freeze_count() > 40_000
+        assert sum(len(gc.get_objects(generation)) for generation in range(3)) < 5_000
+    finally:
+        gc.unfreeze()
+        await pods._api.close()
