@@ -6,8 +6,8 @@
 Sums are a necessary condition, cheap and for all domains at once: of each kind enough, of each resource
 enough for all kinds, and inside for each level below enough domains that hold it. A domain that passes is
 tried, tightest first; what is placed is noted in a trail, so that it can be taken back when a later level
-finds no place. For pods of one kind without levels below, sums are exact. After BUDGET trials the answer
-is no.
+finds no place. For pods of one kind without levels below, sums are exact. After BUDGET dead ends the
+answer is no.
 
 Inside a domain the pods of one kind fill the fullest node that takes any, then the next (best fit), the kind
 that asks most of what is scarcest going first (first fit decreasing). Where that fails with several kinds,
@@ -28,7 +28,7 @@ from grove_operator.gang.room import PodKey, Room
 
 __all__ = ["Search"]
 
-BUDGET: Final = 256  # trials of a domain or an order; one costs 20 to 100 us
+BUDGET: Final = 256  # dead ends; one costs 20 to 100 us
 LIMIT: Final = 1 << 20  # pods of a node, for what is fuller
 Floats = NDArray[np.float64]
 Loose = dict[Kind, list[AskPod]]
@@ -160,10 +160,10 @@ class Search:
     def _solve(self, level: Level, nodes: Ints, hint: Ints | None) -> Iterator[bool]:
         """Each way to place *level* on *nodes*; the trail holds it until the next is asked for."""
         for inside, wider in self._candidates(level, nodes, hint):
+            yield from self._within(level, inside, wider)
+            self._budget -= 1  # a dead end
             if self._budget <= 0:
                 return
-            self._budget -= 1
-            yield from self._within(level, inside, wider)
 
     def _within(self, level: Level, nodes: Ints, hint: Ints | None) -> Iterator[bool]:
         """All levels below, then what may be anywhere; a stack, for there may be hundreds of them."""
@@ -254,9 +254,6 @@ class Search:
         """The pods of *loose* anywhere on *nodes*."""
         mark = len(self._trail)
         for order in ORDERS[: 1 if len(loose) == 1 else None]:
-            if self._budget <= 0:
-                return
-            self._budget -= 1
             if not any(
                 self._left(kind, loose[kind], nodes, hint, order)
                 for kind in self._sorted(loose, nodes, order)
@@ -265,6 +262,9 @@ class Search:
                 self._undo(mark)
                 return
             self._undo(mark)
+            self._budget -= 1
+            if self._budget <= 0:
+                return
 
     def _sorted(self, loose: Loose, nodes: Ints, order: _Order) -> list[Kind]:
         """Kinds in the order of filling."""

@@ -24,7 +24,10 @@ def refusal(room: Room, root: Level, search: Search) -> Refusal:
         return Refusal("NoDomainFits", f"All {_pods(root.total)} fit, but {alone}.", ever)
     nobody = not room.nodes.fits(short.needs.where).any()
     causes = ", ".join(_causes(room, short, search)) or "none takes one more"
-    message = f"{fitting} of {_pods(root.total)} fit; of {_count(len(room.nodes.slots), 'node')}: {causes}."
+    nodes = (
+        f"of {_count(len(room.nodes.slots), 'node')}: {causes}" if room.nodes.slots else "there are no nodes"
+    )
+    message = f"{fitting} of {_pods(root.total)} fit; {nodes}."
     return Refusal("NoNodeMatches" if nobody else "InsufficientCapacity", message, ever)
 
 
