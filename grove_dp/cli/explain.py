@@ -1,4 +1,4 @@
-"""`grove-dp explain route`: why a running frontend placed a request where it did."""
+"""`grove-dp explain`: why a running frontend placed a request where it did, why an autoscaler scaled."""
 
 import argparse
 import json
@@ -14,6 +14,9 @@ __all__ = ["add_parser", "run"]
 _TERMS = ("queue_s", "prefill_s", "stall_s", "decode_s", "memory_s", "total")
 
 
+_ADMIN = {"route": "http://127.0.0.1:9090", "scale": "http://127.0.0.1:9091"}
+
+
 class NoFrontend(GroveError):
     """Nobody answers at the admin address."""
 
@@ -22,17 +25,27 @@ class NoFrontend(GroveError):
 
 def add_parser(subparsers: "Subparsers") -> None:
     """What to explain, and whom to ask."""
-    parser = subparsers.add_parser("explain", description="Ask a running frontend why it did what it did.")
-    parser.add_argument("what", choices=("route",), help="route: where requests were placed, and why")
-    parser.add_argument("id", nargs="?", help="x-request-id of a request; without, the last placements")
-    parser.add_argument("--admin", default="http://127.0.0.1:9090", metavar="URL", help="the admin port")
+    parser = subparsers.add_parser("explain", description="Ask a running process why it did what it did.")
+    parser.add_argument(
+        "what",
+        choices=("route", "scale"),
+        help="route: where a frontend placed requests; scale: what an autoscaler decided",
+    )
+    parser.add_argument("id", nargs="?", help="x-request-id, or the name of a TokenAutoscaler; without, all")
+    parser.add_argument(
+        "--admin", metavar="URL", help="the admin port (http://127.0.0.1:9090; of an autoscaler 9091)"
+    )
     parser.add_argument("--last", type=int, default=5, metavar="N", help="how many (5)")
-    parser.add_argument("--json", action="store_true", help="as the frontend answers")
+    parser.add_argument("--json", action="store_true", help="as the process answers")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print."""
-    found = _asked(args)
+    args.admin = args.admin or _ADMIN[args.what]
+    if args.what == "scale":
+        return _scale(args)
+    asked = {"last": str(args.last)} | ({"id": args.id} if args.id else {})
+    found = _asked(args, asked)["decisions"]
     if args.json:
         print(json.dumps(found, indent=2))
         return 0
@@ -45,26 +58,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(args: argparse.Namespace) -> list[dict[str, Any]]:
+def _scale(args: argparse.Namespace) -> int:
+    """The last tick of autoscalers, and what came before."""
+    found = _asked(args, {"name": args.id} if args.id else {})["autoscalers"]
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for one in found:
+        _print_scaling(one, args.last)
+    if not found:
+        print(f"no autoscaler {args.id or ''} is at work there".replace("  ", " "))
+    return 0 if found else 1
+
+
+def _asked(args: argparse.Namespace, asked: dict[str, str]) -> dict[str, Any]:
     from urllib.error import HTTPError, URLError
     from urllib.parse import urlencode
     from urllib.request import urlopen
 
     if not args.admin.startswith("http://"):
         raise NoFrontend(f"--admin {args.admin!r} is no URL; write http://HOST:PORT")
-    asked = {"last": str(args.last)} | ({"id": args.id} if args.id else {})
     try:
         with urlopen(f"{args.admin.rstrip('/')}/explain?{urlencode(asked)}", timeout=5) as answer:
-            decisions: list[dict[str, Any]] = json.load(answer)["decisions"]
-            return decisions
+            told: dict[str, Any] = json.load(answer)
+            return told
     except HTTPError as error:
         raise NoFrontend(
             f"{args.admin} answered {error.code}: {error.read(500).decode(errors='replace')}"
         ) from None
     except (URLError, OSError, ValueError) as error:
-        raise NoFrontend(
-            f"{args.admin} does not answer as a frontend: {error}; name it with --admin"
-        ) from None
+        raise NoFrontend(f"{args.admin} does not answer: {error}; name the admin port with --admin") from None
 
 
 def _print(one: dict[str, Any]) -> None:
@@ -81,3 +104,35 @@ def _print(one: dict[str, Any]) -> None:
     for mark, terms in [("*", one["chosen"]), *((" ", other) for other in one["others"])]:
         row = "".join(f"{terms[term]:11.4f}" for term in _TERMS)
         print(f"{mark} {terms['worker']:<30}{terms['cached_tokens']:8}{row}")
+
+
+def _print_scaling(one: dict[str, Any], last: int) -> None:
+    from datetime import datetime
+
+    leads = "leads" if one["leading"] else f"stands by, {one['leader'] or 'nobody'} leads"
+    print(
+        f"{one['namespace']}/{one['name']}  set {one['set']}, {one.get('mode', 'no decision yet')}, {leads}"
+    )
+    if "reason" not in one:
+        return
+    print(f"  {one['reason']}: {one['message']}")
+    heads = ("replicas", "ready", "wished", "needed", "desired")
+    print("  " + "component".ljust(24) + "load".rjust(9) + "".join(head.rjust(10) for head in heads))
+    for component in one.get("components", ()):
+        row = "".join(str("-" if component[head] is None else component[head]).rjust(10) for head in heads)
+        print(f"  {component['name']:<24}{component['load']:>9}{row}  {component['message']}")
+    for move in one.get("moves", ()):
+        print(f"  {_moved(move)}")
+    for earlier in one["history"][-last:]:
+        at = datetime.fromtimestamp(earlier["wall_s"]).astimezone() if "wall_s" in earlier else None
+        print(f"  {at:%H:%M:%S}  " if at else "  ", f"{earlier['reason']}: {earlier['message']}", sep="")
+
+
+def _moved(move: dict[str, Any]) -> str:
+    """One move, and what became of it."""
+    what = f"{move['kind']}/{move['name']} {move['from']} -> {move['to']}"
+    if move["objection"]:
+        return f"{what}  not made, {move['objection']['reason']}: {move['objection']['message']}"
+    if move["waits_for"]:
+        return f"{what}  waits for {', '.join(move['waits_for'])}"
+    return f"{what}  {'made' if move['made'] else 'not made'}: {move['message']}"

@@ -27,12 +27,15 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "serve": "put the frontend before vLLM workers",
+    "autoscale": "scale sets of workers by the tokens that frontends measure",
     "metrics-adapter": "serve external metrics to HPA and KEDA",
+    "operator": "make and keep inference systems of PodCliqueSets",
+    "wait-for": "wait, in an init container, until other cliques have started",
     "manifests": "tell or apply what a cluster needs",
     "worker-sim": "stand in for vLLM workers",
     "replay": "send a recorded trace to a frontend or a worker and report",
     "demo": "see it all work on this machine, with simulated workers",
-    "explain": "ask a running frontend why it placed a request where it did",
+    "explain": "tell why a request went where it did, or why a gang waits",
     "config": "show, check or describe the settings",
     "version": "tell the version and how it was built",
 }

@@ -14,6 +14,7 @@ __all__ = ["add_parser", "run"]
 _EPILOG = """\
   grove-dp manifests metrics-adapter --image IMAGE --frontends-dns NAME:9090 | kubectl apply -f -
   grove-dp manifests metrics-adapter --image IMAGE --frontends-dns NAME:9090 --apply
+  grove-dp manifests autoscale --image IMAGE --frontends-dns NAME:9090 --namespace WHAT-IS-SCALED
 
 A cluster has one APIService for external metrics. If another adapter has it, nothing is printed or applied
 (exit code 1); --offline does not look.
@@ -28,7 +29,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", choices=["metrics-adapter"], help="what to install")
+    parser.add_argument("part", choices=["metrics-adapter", "autoscale"], help="what to install")
     parser.add_argument("--image", required=True, help="image with the command grove-dp")
     parser.add_argument(
         "--frontends-dns",
@@ -38,10 +39,8 @@ def add_parser(subparsers: "Subparsers") -> None:
         help="a name whose addresses are the frontends' admin ports (repeatable)",
     )
     parser.add_argument("--namespace", default="grove-dp", help="where; it must exist (%(default)s)")
-    parser.add_argument(
-        "--name", default="grove-dp-metrics-adapter", help="of the Service and all others (%(default)s)"
-    )
-    parser.add_argument("--replicas", type=int, default=2, help="of the adapter (%(default)s)")
+    parser.add_argument("--name", help="of all that is made (grove-dp- and the part)")
+    parser.add_argument("--replicas", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument(
         "--cert-manager-issuer", metavar="NAME", help="an Issuer there; unset: we keep a certificate"
     )
@@ -63,9 +62,11 @@ def run(args: argparse.Namespace) -> int:
 
     for named in args.frontends_dns:
         frontend_url(named)
+    if args.part == "autoscale":
+        return _autoscale(args)
     to = Install(
         namespace=args.namespace,
-        name=args.name,
+        name=args.name or "grove-dp-metrics-adapter",
         image=args.image,
         args=(*(word for named in args.frontends_dns for word in ("--frontends-dns", named)), *args.arg),
         replicas=args.replicas,
@@ -74,6 +75,33 @@ def run(args: argparse.Namespace) -> int:
     if args.apply or not args.offline:
         asyncio.run(_with_cluster(to, args))
     if not args.apply:
+        sys.stdout.write(to_yaml(documents(to)))
+    return 0
+
+
+def _autoscale(args: argparse.Namespace) -> int:
+    """The same for the autoscaler."""
+    import asyncio
+
+    from grove_dp.kube.access import connect
+    from grove_dp.scaling.manifests import Install, documents, install, to_yaml
+
+    to = Install(
+        namespace=args.namespace,
+        name=args.name or "grove-dp-autoscale",
+        image=args.image,
+        args=(*(word for named in args.frontends_dns for word in ("--frontend", named)), *args.arg),
+        replicas=args.replicas,
+    )
+
+    async def applied() -> None:
+        async with await connect(args.kubeconfig, args.context) as api:
+            for one in await install(api, to):
+                print(f"applied {one}")
+
+    if args.apply:
+        asyncio.run(applied())
+    else:
         sys.stdout.write(to_yaml(documents(to)))
     return 0
 

@@ -4,8 +4,8 @@
                                                                  lead(Lease grove-dp-autoscale-<set>) ──► Loop
 
 A set has one Lease, whoever scales it: a second process, or a second installation, stands by. Of two
-autoscalers of one set the older scales, and the other says so. One that cannot be read says so, too, and keeps
-nobody else from being scaled.
+autoscalers of one set the older scales, and the other says so. One that cannot be read says so, too, and
+keeps nobody else from being scaled.
 """
 
 import asyncio
@@ -133,6 +133,7 @@ class Fleet:
                 "name": each.one.name,
                 "set": each.one.spec.pod_clique_set,
                 **each.loop.explained,
+                "changes": dict(each.loop.changes),
                 "history": list(each.loop.history),
             }
             for each in self._running.values()

@@ -8,7 +8,7 @@ While pods drain, ticks are closer together: whoever waits for them holds GPUs.
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class Loop:
         told: Told,
         clock: Clock,
         *,
-        tick_s: float = 10.0,
+        tick_s: float = 5.0,
     ) -> None:
         """*one* is read anew for each tick, *look* reads the cluster, *told* gets every decision."""
         self._one = one
@@ -63,6 +63,7 @@ class Loop:
         self._memory = Memory()
         self._said = ""
         self.explained: dict[str, Any] = {}  # the last tick
+        self.changes: Counter[str] = Counter()  # of replicas, by reason
         self.history: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)  # ticks that came to something new
 
     async def run(self) -> None:
@@ -96,6 +97,7 @@ class Loop:
         decision, memory = plan(one, tree(one.spec, objects), seen, self._memory, self._clock.wall())
         outcome = await self._actuator.carry_out(decision, marker(one), one.spec.behavior.drain_seconds)
         self._memory = memory
+        self.changes.update(move.reason for move in outcome.scaled)
         self._note(explanation(one, decision, outcome), one)
         await self._told(one, decision, outcome)
         return decision

@@ -2,7 +2,7 @@
 
     namespace: ml                          # "*": everywhere; unset: our own
     frontends: [grove-dp-admin.ml:9090]    # for autoscalers that name none
-    tickSeconds: 10
+    tickSeconds: 5
     autoscalers:
     - name: chat
       namespace: ml
@@ -36,8 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
     namespace: str | None = None
     frontends: tuple[Frontend, ...] = ()
-    tick_seconds: Annotated[float, Told(ge=0.1, le=3600)] = 10.0
-    window_seconds: Annotated[float, Told(ge=5, le=900)] = 60.0
+    tick_seconds: Annotated[float, Told(ge=0.1, le=3600)] = 5.0
+    window_seconds: Annotated[float, Told(ge=5, le=900)] = 30.0
     watch: bool = True  # TokenAutoscalers of the cluster, too
     autoscalers: tuple[Listed, ...] = ()
 
