@@ -235,6 +235,23 @@ def test_a_group_replica_for_which_there_never_was_room_does_not_stop_the_others
     assert world.ready() == 10
 
 
+def test_pods_for_which_there_never_was_room_do_not_stop_the_others():
+    world = World(a_set([clique("a", 6, 2)]), room=4)
+    world.image("2")
+    world.settle_all()
+    assert not world.old()
+    assert (world.ready(), len(world.pods())) == (4, 6)
+    assert [len(taken) for taken in world.taken] == [1] * 4
+
+
+def test_a_pod_that_had_a_node_and_finds_none_stops_them():
+    world = World(a_set([clique("a", 6, 2)]), room=4)
+    world.cordoned = True
+    world.image("2")
+    world.settle_all()
+    assert world.ready() == 3
+
+
 def test_a_set_replica_for_which_there_never_was_room_does_not_stop_the_others():
     world = World(workload(3), room=20)
     assert world.ready() == 20
@@ -242,6 +259,32 @@ def test_a_set_replica_for_which_there_never_was_room_does_not_stop_the_others()
     world.settle_all()
     assert not world.old()
     assert world.ready() == 20
+
+
+def test_pods_that_are_too_many_go_before_any_goes_for_the_update():
+    world = World(a_set([clique("a", 4, 1)]))
+    world.image("2")
+    world.operate()
+    world.counts["w-0-a"] = 2
+    (picture,) = world.pictures().values()
+    assert rollout(picture, turn=True).replace == ()
+    world.operate()
+    (picture,) = world.pictures().values()
+    assert len(rollout(picture, turn=True).replace) == 1
+
+
+def test_a_group_replica_that_has_the_template_goes_before_one_that_has_not():
+    world = World(a_set([clique("b", 1)], [group("g", "b", replicas=3, minimum=1)]))
+    kept = dict(world.cliques)
+    world.image("2")
+    world.strategy("OnDelete")
+    world.operate()
+    world.cliques |= {name: kept[name] for name in ("w-0-g-0-b", "w-0-g-2-b")}
+    world.strategy("RollingRecreate")
+    (picture,) = world.pictures().values()
+    found = rollout(picture, turn=True)
+    assert [pod.clique for pod in found.replace] == ["w-0-g-1-b"]
+    assert found.held == {"w-0-g-0-b", "w-0-g-2-b"}
 
 
 # ------------------------------------------------------------ how many at once

@@ -12,6 +12,7 @@ from grove_operator.naming import L
 from grove_operator.plan.crew import crew
 from grove_operator.plan.hashing import set_hash
 from grove_operator.plan.picture import CliqueSeen, Picture
+from grove_operator.plan.pods import FORMER_NODE
 from grove_operator.plan.rollout import rollout
 from grove_operator.plan.tree import Live, tree
 from grove_operator.plan.turns import stage, turns
@@ -32,6 +33,7 @@ class Box(msgspec.Struct):
     node: bool = False
     ready: bool = False
     leaving: bool = False
+    former: bool = False  # its index had a node before
 
     def pod(self):
         labels = {L.CLIQUE: self.clique, L.POD_INDEX: str(self.index)}
@@ -43,6 +45,8 @@ class Box(msgspec.Struct):
             "labels": labels,
             "creationTimestamp": second_time(self.made),
         }
+        if self.former:
+            meta["annotations"] = {FORMER_NODE: "n"}
         if self.leaving:
             meta["deletionTimestamp"] = "2026-01-01T10:00:00Z"
         status = {
@@ -65,6 +69,7 @@ class World:
         self.group_counts = {}
         self.cliques = {}
         self.boxes = {}
+        self.placed = set()  # cliques and indices of which a pod had a node
         self.progress = None
         self.turn = frozenset()
         self.made = 0
@@ -206,7 +211,9 @@ class World:
         self.made += 1
         held = self.cliques[seen.unit.name]
         hash_ = held.metadata.label(L.TEMPLATE_HASH) or seen.unit.hash
-        self.boxes[berth.name] = Box(berth.name, seen.unit.name, berth.index, hash_, self.made)
+        clique, index = seen.unit.name, berth.index
+        former = (clique, index) in self.placed
+        self.boxes[berth.name] = Box(berth.name, clique, index, hash_, self.made, former=former)
 
     # nodes
 
@@ -214,9 +221,10 @@ class World:
         """Pods go, come, and get ready; those that served say so."""
         self.boxes = {name: one for name, one in self.boxes.items() if not one.leaving}
         room = self.room - sum(one.node for one in self.boxes.values())
-        for one in sorted(self.boxes.values(), key=lambda box: (not self._served(box.clique), box.made)):
+        for one in sorted(self.boxes.values(), key=self._precedence):
             if not one.node and room > 0 and not self.cordoned:
                 one.node = True
+                self.placed.add((one.clique, one.index))
                 room -= 1
             image = self.cliques[one.clique].spec.pod_spec["containers"][0]["image"].rpartition(":")[2]
             one.ready = one.node and (image not in self.broken or one.ready)
@@ -226,9 +234,9 @@ class World:
                 document["status"]["recovery"] = {"healthy": True}
                 self.cliques[name] = msgspec.convert(document, PodClique)
 
-    def _served(self, clique):
-        """A gang that runs gets back what it loses before others begin."""
-        return self.cliques[clique].status.recovery is not None
+    def _precedence(self, box):
+        """A gang that runs gets back what it has lost before others begin."""
+        return self.cliques[box.clique].status.recovery is None, not box.former, box.made
 
     def ready_of(self, clique):
         return sum(one.ready for one in self.boxes.values() if one.clique == clique and not one.leaving)
@@ -274,7 +282,8 @@ def _check_clique(seen, going):
     took = sum(pod.ready and pod.metadata.name in going for pod in seen.living)
     if took:
         bounds = seen.unit.template.rolling_update
-        missing = seen.unit.count - (ready - took)
+        first = sum(not pod.bound and pod.metadata.annotation(FORMER_NODE) is None for pod in seen.living)
+        missing = min(seen.unit.count, len(seen.living) - first) - (ready - took)
         assert missing <= away(bounds, bounds.max_surge if bounds else 0), "more are missing than may be"
         assert ready - took + 1 >= seen.minimum, "one went while too few were ready"
 

@@ -8,9 +8,11 @@
     2  others go while  missing < maxUnavailable (1 unless given)
                    and  available >= minimum, before each of them goes
 
-*Missing* are units that do not serve, whatever the reason: a new pod that does not come up stops the update,
-as in a Deployment. A group's replica that has never served is not missing: there may be no room for it, and
-the others would wait for ever. Pods go by age, the oldest first; replicas by index, those begun first.
+*Missing* are units that do not serve, whatever the reason: a new pod that does not come up stops the update.
+But who has never served is not missing, for there may be no room for it, and in a full cluster the others
+would wait for ever: a replica of which no status says that it was healthy, a pod without a node whose index
+never had one before (it would carry a note of that node). Pods go by age, the oldest first; replicas by
+index, those begun first.
 
 Delete first, but for `maxSurge` more pods that a clique may have while it has old ones; with those,
 maxUnavailable may be 0. A group's surge is ignored: one replica more would be another gang. Surplus pods go
@@ -30,6 +32,7 @@ import msgspec
 
 from grove_operator.api import PodCliqueSet, RollingUpdate
 from grove_operator.plan.picture import Picture
+from grove_operator.plan.pods import FORMER_NODE
 from grove_operator.plan.revision import Revision, revision
 from grove_operator.plan.tree import Group
 from grove_operator.pods import Pod
@@ -106,11 +109,17 @@ def _clique(one: Revision) -> _Part:
     surge = (bounds.max_surge or 0) if bounds else 0
     going = [pod for pod in one.old if not pod.ready]
     if len(seen.living) <= count + min(surge, len(one.old)):
-        missing = count - one.ready
-        number = min(_away(bounds, surge) - missing, one.ready - seen.minimum + 1)
+        number = min(_away(bounds, surge) - _missing(one), one.ready - seen.minimum + 1)
         going += sorted((pod for pod in one.old if pod.ready), key=_age)[: max(0, number)]
     more = min(surge, len(one.old) - len(going))
     return _Part(replace=tuple(going), surge={seen.unit.name: more} if more else {})
+
+
+def _missing(one: Revision) -> int:
+    """How many of its pods do not serve, less those without a node that are the first of their index."""
+    fresh = sum(not pod.bound and pod.metadata.annotation(FORMER_NODE) is None for pod in one.new)
+    count = one.seen.unit.count
+    return min(count, max(count, len(one.seen.living)) - fresh) - one.ready
 
 
 def _age(pod: Pod) -> tuple[str, str]:
