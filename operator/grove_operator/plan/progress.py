@@ -71,7 +71,7 @@ def group_progress(picture: Picture, group: Group, update: Rollout, now: float) 
     former = held.status.update_progress if held is not None else None
     reached = held.status.current_pod_clique_set_generation_hash if held is not None else None
     if former is None or former.pod_clique_set_generation_hash != picture.hash:
-        moving = any(one.begun for one in members) or any(_taken(one, update) for one in members)
+        moving = update.turn and not all(one.settled for one in members)
         through = reached is not None and reached != picture.hash and all(one.settled for one in members)
         if not moving and not through:
             return _document(former)

@@ -50,6 +50,7 @@ class Rollout(msgspec.Struct, frozen=True):
     replace: tuple[Pod, ...] = ()  # to be deleted, so that new ones come
     surge: Mapping[str, int] = {}  # pods beyond the count that a clique may have now
     left: bool = False  # something is of a former template, and it is ours to change that
+    turn: bool = True  # it may be changed now
 
     @property
     def lost(self) -> bool:
@@ -85,7 +86,7 @@ def rollout(picture: Picture, turn: bool) -> Rollout:
     left = any(not one.settled for one in cliques.values())
     if not turn or not left:
         behind = (name for name, one in cliques.items() if one.behind)
-        return Rollout(cliques, frozenset([*adopted, *behind]), left=left)
+        return Rollout(cliques, frozenset([*adopted, *behind]), left=left, turn=turn)
     parts = [_clique(one) for one in cliques.values() if one.seen.unit.group is None]
     parts += [_group(picture, group, cliques) for group in picture.replica.groups]
     return Rollout(
