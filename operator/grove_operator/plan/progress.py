@@ -5,13 +5,19 @@ the update is seen while they are on their way out, and then kept: `current` is 
 are those before. None: there was no update.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from grove_dp.kube.stamps import second_time
-from grove_operator.api import CliqueProgress, GroupProgress
+from grove_operator.api import (
+    CliqueProgress,
+    GroupProgress,
+    GroupStatus,
+    SelectedPods,
+    SelectedReplicas,
+)
 from grove_operator.plan.picture import Picture
 from grove_operator.plan.revision import Revision
 from grove_operator.plan.rollout import Rollout, rolls
@@ -21,42 +27,29 @@ from grove_operator.pods import Pod
 __all__ = ["clique_progress", "group_progress"]
 
 Document = dict[str, Any]
-One = TypeVar("One", str, int)
 
 
 def clique_progress(picture: Picture, name: str, update: Rollout, now: float) -> Document | None:
     """Of clique *name*; *now*: seconds since 1970."""
     one = update.cliques[name]
-    held = one.seen.held
+    held, hash_ = one.seen.held, one.seen.unit.hash
     former = held.status.update_progress if held is not None else None
     if held is None or one.behind or one.adopted:
         return _document(former)
-    hash_, reached = one.seen.unit.hash, held.status.current_pod_template_hash
     if former is None or former.pod_template_hash != hash_:
-        if not one.old and (reached is None or reached == hash_):
+        if not one.old and held.status.current_pod_template_hash in (None, hash_):
             return _document(former)
         former = CliqueProgress(update_started_at=second_time(now), pod_template_hash=hash_)
-    ended = former.update_ended_at
-    if ended is None and (not rolls(picture.owner) or (one.settled and one.served)):
-        ended = second_time(now)
-    chosen = former.ready_pods_selected_to_update
-    document = _document(
+    went = former.ready_pods_selected_to_update or SelectedPods()
+    names = [*(went.completed or ()), *filter(None, [went.current])]
+    names += [pod.metadata.name for pod in _taken(picture, one, update)]
+    return _document(
         msgspec.structs.replace(
             former,
-            update_ended_at=ended,
+            update_ended_at=_ended(former, picture, one.settled and one.served, now),
             pod_clique_set_generation_hash=picture.hash,
-            ready_pods_selected_to_update=None,
+            ready_pods_selected_to_update=_pods(names),
         )
-    )
-    taken = [pod.metadata.name for pod in _taken(one, update)] if rolls(picture.owner) else []
-    return _selected(
-        document,
-        "readyPodsSelectedToUpdate",
-        [
-            *((chosen.completed or ()) if chosen else ()),
-            *([chosen.current] if chosen and chosen.current else []),
-        ],
-        taken,
     )
 
 
@@ -67,45 +60,42 @@ def group_progress(picture: Picture, group: Group, update: Rollout, now: float) 
         for one in update.cliques.values()
         if one.seen.unit.group is not None and one.seen.unit.group.name == group.name
     ]
-    held = picture.groups.get(group.name)
-    former = held.status.update_progress if held is not None else None
-    reached = held.status.current_pod_clique_set_generation_hash if held is not None else None
+    settled = sum(one.settled for one in members)
+    status = picture.groups[group.name].status if group.name in picture.groups else GroupStatus()
+    former = status.update_progress
     if former is None or former.pod_clique_set_generation_hash != picture.hash:
-        moving = update.turn and not all(one.settled for one in members)
-        through = reached is not None and reached != picture.hash and all(one.settled for one in members)
-        if not moving and not through:
+        reached = status.current_pod_clique_set_generation_hash
+        unseen = settled == len(members) and reached not in (None, picture.hash)
+        moving = settled < len(members) and (update.turn or any(one.begun for one in members))
+        if not unseen and not moving:
             return _document(former)
         former = GroupProgress(
             update_started_at=second_time(now), pod_clique_set_generation_hash=picture.hash
         )
-    ended = former.update_ended_at
-    over = all(one.settled for one in members) and not any(one.lost for one in members)
-    if ended is None and (over or not rolls(picture.owner)):
-        ended = second_time(now)
-    chosen = former.ready_replica_indices_selected_to_update
-    document = _document(
+    over = settled == len(members) and not any(one.lost for one in members)
+    went = former.ready_replica_indices_selected_to_update or SelectedReplicas()
+    indices = [*(went.completed or ()), *(() if went.current is None else (went.current,))]
+    indices += [one.seen.unit.index for one in members if _taken(picture, one, update)]
+    return _document(
         msgspec.structs.replace(
             former,
-            update_ended_at=ended,
-            updated_pod_cliques_count=sum(one.settled for one in members),
+            update_ended_at=_ended(former, picture, over, now),
+            updated_pod_cliques_count=settled,
             total_pod_cliques_count=len(members),
-            ready_replica_indices_selected_to_update=None,
+            ready_replica_indices_selected_to_update=_replicas(indices),
         )
     )
-    taken = sorted({one.seen.unit.index for one in members if _taken(one, update)})
-    return _selected(
-        document,
-        "readyReplicaIndicesSelectedToUpdate",
-        [
-            *((chosen.completed or ()) if chosen else ()),
-            *([chosen.current] if chosen and chosen.current is not None else []),
-        ],
-        taken if rolls(picture.owner) else [],
-    )
 
 
-def _taken(one: Revision, update: Rollout) -> list[Pod]:
-    """Pods of a former template that were ready, and go."""
+def _ended(progress: CliqueProgress | GroupProgress, picture: Picture, over: bool, now: float) -> str | None:
+    over = over or not rolls(picture.owner)
+    return progress.update_ended_at or (second_time(now) if over else None)
+
+
+def _taken(picture: Picture, one: Revision, update: Rollout) -> list[Pod]:
+    """Pods of a former template that were ready, and go for the update."""
+    if not rolls(picture.owner):
+        return []
     going = {pod.metadata.name for pod in update.replace}
     return [
         pod
@@ -117,23 +107,26 @@ def _taken(one: Revision, update: Rollout) -> list[Pod]:
     ]
 
 
-def _selected(document: Document | None, field: str, before: Iterable[One], taken: Iterable[One]) -> Document:
-    names = list(dict.fromkeys(before))
-    names += [one for one in taken if one not in names]
-    found: Document = dict(document or {})
-    if names:
-        found[field] = {"current": names[-1]} | ({"completed": names[:-1]} if names[:-1] else {})
-    return found
+def _pods(names: list[str]) -> SelectedPods | None:
+    if not names:
+        return None
+    *before, last = dict.fromkeys(names)
+    return SelectedPods(current=last, completed=tuple(before) or None)
+
+
+def _replicas(indices: list[int]) -> SelectedReplicas | None:
+    if not indices:
+        return None
+    *before, last = dict.fromkeys(indices)
+    return SelectedReplicas(current=last, completed=tuple(before) or None)
 
 
 def _document(progress: CliqueProgress | GroupProgress | None) -> Document | None:
     """As it travels, without what is not there."""
-    return None if progress is None else _without_none(msgspec.to_builtins(progress))
+    return None if progress is None else _plain(msgspec.to_builtins(progress))
 
 
-def _without_none(document: Mapping[str, Any]) -> Document:
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in document.items()
-        if value is not None
-    }
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items() if one is not None}
+    return list(value) if isinstance(value, tuple) else value
