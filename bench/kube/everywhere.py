@@ -2,6 +2,9 @@
 
 Answers probes, and chats with one short JSON. LOG gets a line for each first probe of an address and for each
 chat: `probe|chat ADDRESS MONOTONIC_NS`. Prints a line when it listens.
+
+It has next to nothing to do: when a sleep of its own ends late, the machine was busy, whoever is measured.
+That is `lag SECONDS MONOTONIC_NS`.
 """
 
 import asyncio
@@ -13,6 +16,8 @@ from typing import TextIO, cast
 import uvloop
 
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model"}]}'
+NAP_S = 0.01
+LATE_S = 0.02
 CHAT = (
     b'{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"stop","message":'
     b'{"role":"assistant","content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}'
@@ -66,7 +71,11 @@ async def serve(port: int) -> None:
     server = await asyncio.get_running_loop().create_server(Worker, "0.0.0.0", port, backlog=4096)
     print("listening", flush=True)
     async with server:
-        await server.serve_forever()
+        while True:
+            due = time.monotonic() + NAP_S
+            await asyncio.sleep(NAP_S)
+            if (late := time.monotonic() - due) > LATE_S:
+                Worker.log.write(f"lag {late:.3f} {time.monotonic_ns()}\n")
 
 
 if __name__ == "__main__":
