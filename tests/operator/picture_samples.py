@@ -148,6 +148,7 @@ class Scene:
 
     def reach(self, *cliques):
         """An update has reached these cliques."""
+        self.turn = True
         for clique in cliques:
             self.labels.pop(self.name(clique), None)
         return self

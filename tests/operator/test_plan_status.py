@@ -429,6 +429,7 @@ ACTS = st.one_of(
     st.tuples(st.just("reach"), st.sampled_from(["pc_a", "sg_x_0_pc_b"]), st.none()),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 4e3, 9e4]), st.none()),
     st.tuples(st.just("recover"), st.none(), st.none()),
+    st.tuples(st.just("all"), st.sampled_from(["ready", "bound"]), st.none()),
 )
 
 
@@ -445,6 +446,8 @@ def act(scene, what, whom, how):
         scene.later(whom)
     elif what == "recover":
         scene.recover()
+    elif what == "all":
+        scene.all(whom)
 
 
 @settings(max_examples=40, deadline=None)

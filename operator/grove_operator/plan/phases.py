@@ -13,7 +13,7 @@ from grove_operator.api import GangStatus
 from grove_operator.plan.health import Tally, tally
 from grove_operator.plan.patches import conditions
 from grove_operator.plan.picture import CliqueSeen, Picture
-from grove_operator.plan.recovery import ended
+from grove_operator.plan.recovery import delay_s, ended
 from grove_operator.plan.tree import Gang
 from grove_operator.pods import Pod
 
@@ -42,7 +42,7 @@ def gang_status(gang: Gang, picture: Picture, now: float) -> Document:
         _scheduled(gang, picture, cliques),
         _ready(cliques),
         _unhealthy(cliques),
-        *_disrupted(cliques),
+        *_disrupted(cliques, delay_s(picture.owner)),
     ]
     return {
         "phase": phase(gang, picture),
@@ -128,9 +128,9 @@ def _ran(seen: CliqueSeen) -> bool:
     return held is not None and (held.healthy or held.last_terminated_at is not None)
 
 
-def _disrupted(cliques: Counted) -> Iterator[Stated]:
+def _disrupted(cliques: Counted, delay: float) -> Iterator[Stated]:
     """Stated while it is so: pods that it needs are being taken away."""
-    if any(ended(seen) for seen, _ in cliques):
+    if any(ended(seen, delay) for seen, _ in cliques):
         yield Stated(DISRUPTED, True, "GangTermination", "its pods were deleted to start them anew together")
         return
     for seen, _ in cliques:

@@ -90,8 +90,7 @@ def record(seen: CliqueSeen, delay: float, now: float, *, moves: bool) -> Docume
     if seen.held is None or not seen.unit.count:
         return {}  # scaled to 0 is a new beginning
     held = _held(seen)
-    fresh = sum(pod.ready and not _former(pod, held, delay) for pod in seen.living)
-    healthy = held.healthy or fresh >= seen.minimum
+    healthy = _healthy(seen, delay)
     over = moves and _quiet_s(seen.held.status.conditions, now) >= max(HEALTHY_LEAST_S, 2 * delay)
     document: Document = {"healthy": True} if healthy else {}
     if held.terminations and not over:
@@ -102,10 +101,9 @@ def record(seen: CliqueSeen, delay: float, now: float, *, moves: bool) -> Docume
     return document
 
 
-def ended(seen: CliqueSeen) -> bool:
+def ended(seen: CliqueSeen, delay: float) -> bool:
     """Whether it was ended, and has yet to come back."""
-    held = _held(seen)
-    return held.last_terminated_at is not None and not held.healthy
+    return bool(seen.unit.count) and _held(seen).last_terminated_at is not None and not _healthy(seen, delay)
 
 
 def delay_s(owner: PodCliqueSet) -> float:
@@ -201,8 +199,17 @@ def _left_over(cliques: Iterable[CliqueSeen], delay: float) -> Iterator[Pod]:
             yield from (pod for pod in seen.living if _former(pod, held, delay))
 
 
+def _healthy(seen: CliqueSeen, delay: float) -> bool:
+    """Whether it has been healthy since it was ended last, or is now."""
+    held = _held(seen)
+    fresh = (pod for pod in seen.living if pod.ready and not _former(pod, held, delay))
+    return held.healthy or sum(1 for _ in fresh) >= seen.minimum
+
+
 def _former(pod: Pod, held: CliqueRecovery, delay: float) -> bool:
     """Whether it is of those that the last fire has ended."""
+    if held.last_terminated_at is None:
+        return False
     ended, made = moment_s(held.last_terminated_at), moment_s(pod.metadata.creation_timestamp)
     return ended is not None and made is not None and made < ended - min(SKEW_S, delay)
 
@@ -212,6 +219,7 @@ def _held(seen: CliqueSeen) -> CliqueRecovery:
 
 
 def _ended(seen: CliqueSeen, now: float) -> Document:
+    """Its record from now on."""
     return {
         "healthy": False,
         "terminations": _held(seen).terminations + 1,

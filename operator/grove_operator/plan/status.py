@@ -117,7 +117,8 @@ def group_status(group: Group, picture: Picture, now: float, update: Rollout | N
     status = held.status if held is not None else GroupStatus()
     replicas = group_replicas(picture, group)
     wanted = [_group_breach(group, replicas), *_raised(group.asked, group.count)]
-    if any(ended(seen) for one in replicas for seen in one.cliques):
+    delay = delay_s(picture.owner)
+    if any(ended(seen, delay) for one in replicas for seen in one.cliques):
         wanted.append(Stated(TERMINATING, True, "GangTerminationActive", "pods are started anew together"))
     reached = picture.hash if all(one.updated for one in replicas) else None
     return {
