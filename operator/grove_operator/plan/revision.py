@@ -9,7 +9,7 @@
 *Adopted*: made by Grove, say, whose hashes cannot be compared with ours. Nothing rolls because we take over,
 so such a clique keeps its label for as long as it has pods of that label; later pods are labelled like them.
 Where it has no label either, any pod that is not labelled by us is taken to be as the clique is. Ours are 16
-hex digits; Grove's are 18 to 20 characters in all but one of two thousand cases, and then the clique rolls.
+hex digits; Grove's are 19 or 20 of the same characters, but for one of two thousand, whose clique rolls once.
 """
 
 import re
