@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from grove_dp.config import Program
 from grove_dp.declaring import count, field, seconds, text
+from grove_dp.kube.candidate import LeaseTimes
 
 __all__ = [
     "OPERATOR",
@@ -51,6 +52,14 @@ class Leader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duration_s: Annotated[float, seconds("others wait this long for a leader that is silent", ge=1)] = 15.0
     deadline_s: Annotated[float, seconds("a leader that cannot renew gives up after this", ge=0.5)] = 10.0
     retry_s: Annotated[float, seconds("between two renewals, and two looks of the others", ge=0.1)] = 2.0
+
+    @property
+    def times(self) -> LeaseTimes:
+        """What an election wants to know: most of the time that is left over is for the work to stop."""
+        stop_s = 0.8 * (self.duration_s - self.deadline_s)
+        return LeaseTimes(
+            duration_s=self.duration_s, deadline_s=self.deadline_s, stop_s=stop_s, retry_s=self.retry_s
+        )
 
 
 class Work(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

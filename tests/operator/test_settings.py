@@ -8,7 +8,6 @@ from grove_operator.settings import OPERATOR, OperatorSettings
 
 from grove_dp.config import add_settings_flags, read
 from grove_dp.errors import ConfigurationError
-from grove_dp.kube.candidate import LeaseTimes
 
 
 def parsed(*words):
@@ -30,9 +29,11 @@ def test_the_defaults_keep_the_rules():
     assert [found for rule in OPERATOR.rules if (found := rule(OperatorSettings()))] == []
 
 
-def test_the_election_times_are_ones_that_an_election_takes():
-    leader = OperatorSettings().leader
-    LeaseTimes(duration_s=leader.duration_s, deadline_s=leader.deadline_s, retry_s=leader.retry_s)
+@pytest.mark.parametrize("words", [(), ("--leader.duration_s", "3", "--leader.deadline_s", "2.5")])
+def test_the_election_times_are_ones_that_an_election_takes(words):
+    settings, _ = read(OPERATOR, parsed(*words), {})
+    assert settings.leader.times.duration_s == settings.leader.duration_s
+    assert settings.leader.times.stop_s < settings.leader.duration_s - settings.leader.deadline_s
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path):

@@ -1,0 +1,64 @@
+"""Everything that runs in an operator's process: the operator itself, its webhooks, its port for others.
+
+api ─┬─ Operator       works while it leads
+     ├─ Webhooks       served always, registered while it leads
+     └─ health         /livez /readyz /metrics
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from grove_dp.clock import Clock
+from grove_dp.kube.access import Access
+from grove_operator import health
+from grove_operator.main import Operator
+from grove_operator.metrics import OperatorMetrics
+from grove_operator.settings import OperatorSettings
+from grove_operator.webhooks import Webhooks
+
+__all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_S: Final = 1.0
+
+
+async def serve(api: Access, settings: OperatorSettings, identity: str, clock: Clock) -> None:
+    """Run all of it until cancelled. CannotListen."""
+    metrics = OperatorMetrics()
+    operator = Operator(api, settings, identity=identity, clock=clock, metrics=metrics)
+    checks = {"operator": lambda: "" if operator.ready else "not everything has been listed yet"}
+    webhooks = None
+    if settings.webhooks.enabled:
+        webhooks = Webhooks(api, settings, operator.world, metrics, clock)
+        checks["webhooks"] = webhooks.missing
+    listening = health.serving(checks, metrics.page, settings.health.host, settings.health.port)
+    async with listening as port, asyncio.TaskGroup() as group:
+        _log.info("operator", extra={"cluster": api.host, "identity": identity, "health_port": port})
+        group.create_task(operator.run(), name="operator")
+        if webhooks is not None:
+            group.create_task(webhooks.run(), name="webhooks")
+            registering = _while(lambda: operator.leading, webhooks.register, clock)
+            group.create_task(registering, name="registrations")
+
+
+async def _while(holds: Callable[[], bool], work: Callable[[], Awaitable[object]], clock: Clock) -> None:
+    """Work as long as it holds, again and again. It ends up to LOOK_S late: its writes are conditional."""
+    working: asyncio.Future[object] | None = None
+    try:
+        while True:
+            if working is not None and working.done():
+                working.result()
+            if holds() and working is None:
+                working = asyncio.ensure_future(work())
+            elif not holds() and working is not None:
+                working.cancel()
+                await asyncio.wait({working})
+                working = None
+            await clock.sleep(LOOK_S)
+    finally:
+        if working is not None:
+            working.cancel()
+            await asyncio.wait({working})
