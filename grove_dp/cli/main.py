@@ -35,7 +35,7 @@ COMMANDS = {
     "worker-sim": "stand in for vLLM workers",
     "replay": "send a recorded trace to a frontend or a worker and report",
     "demo": "see it all work on this machine, with simulated workers",
-    "explain": "tell why a request went there, or why a gang waits",
+    "explain": "tell why a request went there, a gang waits, a set scaled",
     "config": "show, check or describe the settings",
     "version": "tell the version and how it was built",
 }
