@@ -57,6 +57,7 @@ def test_ru7_one_pod_of_a_clique_after_the_other_the_oldest_first():
     world = World(a_set([clique("a", 4, 2)]))
     by_age = [one.name for one in sorted(world.pods(), key=lambda one: one.made)]
     world.image("2")
+    world.boxes = dict(reversed(world.boxes.items()))
     world.settle_all()
     assert world.taken == [[name] for name in by_age]
 
