@@ -82,7 +82,7 @@ class Diary:
             marks.add("ending")
         if status.get("phase") in ("Failed", "Succeeded"):
             marks.add("over")
-        elif held.get("Ready") == "True":
+        elif held.get("Ready") == "True" and "ending" not in marks:
             marks.add("ready")
         if spec.get("nodeName"):
             marks.add("bound")
@@ -91,7 +91,7 @@ class Diary:
     @staticmethod
     def _news(last, state):
         if state is None:
-            return ["gone"]
+            return ["unready", "gone"] if last and "ready" in last else ["gone"]
         order = ("made", "released", "bound", "ready", "over", "ending")
         fresh = [what for what in order if what in state and (last is None or what not in last)]
         return [*fresh, "unready"] if last and "ready" in last and "ready" not in state else fresh

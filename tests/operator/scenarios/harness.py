@@ -62,6 +62,7 @@ class Scene:
         )
         self.half_bound_limit_s = 45.0
         self.operator = None
+        self.shrunk = set()  # cliques that lost pods by choice: their indices may have holes
         self._rng = rng or Random(7)
         self.all_nodes = []
         self.cordoned = []
@@ -197,6 +198,8 @@ class Scene:
 
     async def scale(self, kind, wanted, replicas):
         """Through the scale sub-resource, as autoscalers do."""
+        if kind is CLIQUES and replicas < (await self.api.get(kind.path(self.namespace, wanted)))["spec"]["replicas"]:
+            self.shrunk.add(wanted)
         path = kind.path(self.namespace, wanted, "scale")
         await self.api.merge(path, {"spec": {"replicas": replicas}})
 

@@ -71,7 +71,7 @@ def found(world, scene):
         if not going(held):
             yield from _whole(world, held)
     yield from _orphans(world)
-    yield from _indices(world)
+    yield from _indices(world, scene.shrunk)
     yield from _gangs(world)
 
 
@@ -193,13 +193,14 @@ def _orphans(world):
                 yield f"{kind.kind} {name(one)} is of set {labels(one).get(L.PART_OF)}, which is not there"
 
 
-def _indices(world):
+def _indices(world, shrunk):
     crews = {}
     for pod in world.pods:
         if world.read[name(pod)].living:
             crews.setdefault(labels(pod)[L.CLIQUE], []).append(int(labels(pod).get(L.POD_INDEX, -1)))
     for clique, held in crews.items():
-        if sorted(held) != list(range(len(held))):
+        dense = clique in shrunk or sorted(held) == list(range(len(held)))
+        if not dense or min(held) < 0 or len(set(held)) < len(held):
             yield f"indices of clique {clique}: {sorted(held)}"
 
 
