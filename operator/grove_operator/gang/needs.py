@@ -130,7 +130,7 @@ def _widen(total: Amounts, other: Mapping[str, int]) -> None:
 def _requests(pod: Pod) -> tuple[tuple[str, int], ...]:
     spec = pod.spec
     total: Amounts = {}
-    for container in spec.containers:
+    for container in spec.containers or ():
         _add(total, _asked(container.resources))
     if spec.init_containers:
         _initialize(total, spec.init_containers)
@@ -170,7 +170,7 @@ def _replace(total: Amounts, whole: Resources) -> None:
 
 def _ports(pod: Pod) -> Iterator[Port]:
     sidecars = (one for one in pod.spec.init_containers or () if one.restart_policy == "Always")
-    for container in (*pod.spec.containers, *sidecars):
+    for container in (*(pod.spec.containers or ()), *sidecars):
         for port in container.ports or ():
             number = port.host_port or (port.container_port if pod.spec.host_network else 0)
             if number:

@@ -161,14 +161,16 @@ class Roster:
         if slot is None:
             slot = self.slots[name] = self._spare.pop() if self._spare else self._grown()
             self._rank = None
-        self.nodes[slot] = node
+        before, self.nodes[slot] = self.nodes[slot], node
         self._ready[slot] = node.ready
         self._cordoned[slot] = node.spec.unschedulable
         self._taints.put(slot, node.taints)
-        labels = node.metadata.labels or {}
-        for key, column in self._labels.items():
-            column.put(slot, labels.get(key))
-        self._changed()
+        if before is None or before.metadata.labels != node.metadata.labels:
+            labels = node.metadata.labels or {}
+            for key, column in self._labels.items():
+                column.put(slot, labels.get(key))
+            self._regrouped()
+        self._kept.clear()
         return slot
 
     def drop(self, name: str) -> int:
@@ -180,7 +182,7 @@ class Roster:
         for column in (self._taints, *self._labels.values()):
             column.put(slot, None)
         self._rank = None
-        self._changed()
+        self._regrouped()
         return slot
 
     def _grown(self) -> int:
@@ -194,7 +196,7 @@ class Roster:
                 column.codes = np.concatenate([column.codes, np.full(more, -1, np.int32)])
         return slot
 
-    def _changed(self) -> None:
+    def _regrouped(self) -> None:
         self._kept.clear()
         self._domains.clear()
         for key in [

@@ -24,4 +24,6 @@ def place(room: Room, ask: Ask) -> Placement | Refusal:
     if not root.demand:
         return Placement({})
     search = Search(room, root, ask)
-    return search.placement() if search.found() else refusal(room, root, search)
+    if search.found():
+        return search.placement()
+    return refusal(room, root, search.stock, search.filling)

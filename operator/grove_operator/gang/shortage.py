@@ -5,25 +5,26 @@ from collections.abc import Iterator
 import numpy as np
 
 from grove_operator.gang.ask import Refusal
+from grove_operator.gang.filling import Filling
 from grove_operator.gang.levels import Kind, Level
 from grove_operator.gang.nodes import Flags
 from grove_operator.gang.room import Room
-from grove_operator.gang.search import Search
+from grove_operator.gang.stock import Stock
 
 __all__ = ["refusal"]
 
 
-def refusal(room: Room, root: Level, search: Search) -> Refusal:
-    """Of the gang *root*, which *search* found no place for."""
+def refusal(room: Room, root: Level, stock: Stock, filling: Filling) -> Refusal:
+    """Of the gang *root*, for which no place was found; *stock* is as it was, and is used up."""
     required = (root.pack.required,) if root.pack.required else ()
-    empty = Search(room, root, empty=True).copies(root, search.every, required, own=bool(required))
-    ever = bool((empty >= 1).any())
-    alone = _narrow(room, root, search)  # while nothing is placed
-    fitting, short = search.partly()
+    empty = Stock(room, root, empty=True)
+    ever = bool((empty.copies(root, empty.every, required, own=bool(required)) >= 1).any())
+    alone = _narrow(room, root, stock)  # while nothing is placed
+    fitting, short = filling.partly(root.every_pod())
     if short is None:
         return Refusal("NoDomainFits", f"All {_pods(root.total)} fit, but {alone}.", ever)
     nobody = not room.nodes.fits(short.needs.where).any()
-    causes = ", ".join(_causes(room, short, search)) or "none takes one more"
+    causes = ", ".join(_causes(room, short, stock)) or "none takes one more"
     nodes = (
         f"of {_count(len(room.nodes.slots), 'node')}: {causes}" if room.nodes.slots else "there are no nodes"
     )
@@ -31,11 +32,11 @@ def refusal(room: Room, root: Level, search: Search) -> Refusal:
     return Refusal("NoNodeMatches" if nobody else "InsufficientCapacity", message, ever)
 
 
-def _narrow(room: Room, root: Level, search: Search) -> str:
+def _narrow(room: Room, root: Level, stock: Stock) -> str:
     """Which level finds no domain."""
     for level in root.walk():
         key = level.pack.required
-        if not key or not level.demand or (search.copies(level, search.every, (key,), own=True) >= 1).any():
+        if not key or not level.demand or (stock.copies(level, stock.every, (key,), own=True) >= 1).any():
             continue
         domains = room.nodes.domains((key,))
         who = f"{level.name or 'the gang'} needs one {key}"
@@ -43,7 +44,7 @@ def _narrow(room: Room, root: Level, search: Search) -> str:
             return f"{who}, a label that no node has"
         held = np.zeros(domains.count)
         for kind, wanted in level.demand.items():
-            sums = np.bincount(domains.codes + 1, weights=search.caps[kind], minlength=domains.count + 1)[1:]
+            sums = np.bincount(domains.codes + 1, weights=stock.caps[kind], minlength=domains.count + 1)[1:]
             held += np.minimum(sums, wanted)
         best = int(held.argmax())
         if level.fixed:
@@ -53,7 +54,7 @@ def _narrow(room: Room, root: Level, search: Search) -> str:
     return "no domains hold all levels of the gang at once"
 
 
-def _causes(room: Room, kind: Kind, search: Search) -> Iterator[str]:
+def _causes(room: Room, kind: Kind, stock: Stock) -> Iterator[str]:
     """What stands against one more pod of *kind*, over all nodes."""
     nodes, where = room.nodes, kind.needs.where
     left: Flags = nodes.domains(()).codes == 0
@@ -68,7 +69,7 @@ def _causes(room: Room, kind: Kind, search: Search) -> Iterator[str]:
         left = left & good
     for name, value in kind.needs.requests:
         row = room.resources.get(name)
-        lacking = left if row is None else left & (search.free[row] < value)
+        lacking = left if row is None else left & (stock.free[row] < value)
         if count := int(lacking.sum()):
             yield f"{count} {'lacks' if count == 1 else 'lack'} {name}"
     if kind.needs.ports:

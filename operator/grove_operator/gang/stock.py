@@ -1,0 +1,172 @@
+"""What is left for one ask while places for it are tried: a copy of the room, and a trail to go back by.
+
+    free[row][slot]      of each resource
+    caps[kind][slot]     how many more pods of that kind the node takes
+    copies(level)        by domain: how often the level could be there, as far as sums can tell
+
+Sums are a necessary condition, cheap and for all domains at once: of each kind enough, of the scarcest
+resource enough for all kinds, and inside for each level below enough domains that hold it. For pods of one
+kind without levels below, they are exact.
+"""
+
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grove_operator.gang.ask import AskPod
+from grove_operator.gang.levels import Kind, Level
+from grove_operator.gang.nodes import Domains, Flags, Ints
+from grove_operator.gang.room import Room
+
+__all__ = ["LIMIT", "Floats", "Parts", "Stock", "Taken"]
+
+LIMIT: Final = 1 << 20  # pods of a node, for what is fuller
+Floats = NDArray[np.float64]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A step of the trail: pods of one kind on these slots, so many on each."""
+
+    kind: Kind
+    slots: Ints
+    counts: Ints
+    pods: list[AskPod]
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """Some nodes by domain. PERF: numbered anew where few of many domains occur, as of 8 hosts of 5,000."""
+
+    nodes: Ints
+    domains: Domains
+    codes: Ints  # of each node; -1 for none
+    ids: Ints  # the domain of each code
+
+    def sums(self, of: Ints | Flags | Floats) -> Floats:
+        """By code, of what stands for each node."""
+        found = np.bincount(self.codes + 1, weights=of, minlength=len(self.ids) + 1)[1:]
+        return found.astype(np.float64, copy=False)
+
+    def counts(self, slots: list[int]) -> Ints:
+        """By code, how many of *slots* are there."""
+        held = self.domains.codes[slots]
+        found: Ints = np.bincount(held[held >= 0], minlength=self.domains.count)[self.ids]
+        return found
+
+
+class Stock:
+    """Of one ask. *empty*: as if no pod were anywhere, and all nodes were ready."""
+
+    def __init__(self, room: Room, root: Level, empty: bool = False) -> None:
+        self.nodes = room.nodes
+        self.trail: list[Taken] = []
+        self.free: Ints = (room.allocatable if empty else room.free).copy()
+        self.every: Ints = np.arange(self.free.shape[1])
+        self._masks = {kind: _mask(room, kind, empty) for kind in root.demand}
+        self.caps = {kind: self._whole(kind) for kind in root.demand}
+        # PERF: kept with the nodes that they are of, so that the address stays theirs.
+        self._parts: dict[tuple[int, tuple[str, ...]], Parts] = {}
+        self._sums: dict[int, float] = {}
+        shares = self.shares(root.wanted)
+        self._scarce = max(shares, key=shares.__getitem__, default=-1)
+
+    def _whole(self, kind: Kind) -> Ints:
+        """How many more of *kind* each node takes. PERF: by row; of few nodes all rows at once are faster."""
+        counts: Ints = np.full(len(self.every), LIMIT if kind.known else 0, np.int64)
+        for row, value in kind.rows:
+            free = self.free[row]
+            np.minimum(counts, free if value == 1 else free // value, out=counts)
+        return self._judged(kind, counts, self._masks[kind])
+
+    def _again(self, kind: Kind, at: Ints) -> Ints:
+        """The same, of the nodes *at*."""
+        if not kind.known:
+            return np.zeros(len(at), np.int64)
+        counts: Ints = (self.free[kind.indices[:, None], at] // kind.amounts).min(axis=0)
+        counts = self._judged(kind, counts, self._masks[kind][at])
+        for step in self.trail if kind.needs.ports else ():
+            if any(mine.clashes(other) for mine in kind.needs.ports for other in step.kind.needs.ports):
+                counts[np.isin(at, step.slots)] = 0
+        return counts
+
+    def _judged(self, kind: Kind, counts: Ints, mask: Flags) -> Ints:
+        np.maximum(counts, 0, out=counts)
+        counts *= mask
+        if kind.needs.ports:
+            np.minimum(counts, 1, out=counts)
+        return counts
+
+    def parts(self, nodes: Ints, keys: tuple[str, ...]) -> Parts:
+        """*nodes* by their values of *keys*."""
+        found = self._parts.get((id(nodes), keys))
+        if found is None:
+            domains = self.nodes.domains(keys)
+            codes, ids = domains.codes if nodes is self.every else domains.codes[nodes], None
+            if 2 * len(nodes) < domains.count:
+                ids, codes = np.unique(codes, return_inverse=True)
+                if ids.size and ids[0] < 0:
+                    ids, codes = ids[1:], codes - 1
+            found = Parts(nodes, domains, codes, np.arange(domains.count) if ids is None else ids)
+            self._parts[id(nodes), keys] = found
+        return found
+
+    def copies(self, level: Level, nodes: Ints, keys: tuple[str, ...], own: bool) -> Floats:
+        """By part of *nodes*: how often *level* could be there at most. *own*: the last keys are its own."""
+        parts = self.parts(nodes, keys)
+        least: Floats = np.full(len(parts.ids), np.inf)
+        for kind, wanted in level.demand.items():
+            caps = self.caps[kind] if nodes is self.every else self.caps[kind][nodes]
+            np.minimum(least, parts.sums(caps) / wanted, out=least)
+        if len(level.demand) > 1 and (scarce := level.wanted.get(self._scarce)):
+            np.minimum(least, parts.sums(self._usable(level, nodes)) / scarce, out=least)
+        for child, times in level.alike:
+            inner_keys = (*keys, child.pack.required) if child.pack.required else keys
+            inner = np.floor(self.copies(child, nodes, inner_keys, own=bool(child.pack.required)))
+            if child.pack.required:
+                below = self.parts(nodes, inner_keys)
+                outer = np.searchsorted(parts.ids, below.domains.parents[below.ids])
+                inner = np.bincount(outer, weights=inner, minlength=len(parts.ids))
+            np.minimum(least, inner / times, out=least)
+        if own and level.fixed and (held := parts.counts(level.fixed)).any():
+            least[held == 0] = 0
+        return least
+
+    def _usable(self, level: Level, nodes: Ints) -> Ints:
+        """Of what is scarcest, the free part where any kind of *level* may go."""
+        caps = sum((self.caps[kind] for kind in level.demand), start=np.zeros(1, np.int64))
+        found: Ints = np.maximum(self.free[self._scarce], 0) * (caps > 0)
+        return found if nodes is self.every else found[nodes]
+
+    def shares(self, wanted: dict[int, int]) -> dict[int, float]:
+        """By row, what is wanted of what there was at first in all."""
+        for row in wanted:
+            if row not in self._sums:
+                self._sums[row] = max(1.0, float(np.maximum(self.free[row], 0).sum()))
+        return {row: value / self._sums[row] for row, value in wanted.items()}
+
+    def take(self, kind: Kind, slots: Ints, counts: Ints, pods: list[AskPod]) -> None:
+        """Put *pods* there."""
+        self.trail.append(Taken(kind, slots, counts, pods))
+        self._count(kind, slots, -counts)
+
+    def undo(self, mark: int) -> None:
+        """Go back to when the trail was *mark* steps long."""
+        while len(self.trail) > mark:
+            step = self.trail.pop()
+            self._count(step.kind, step.slots, step.counts)
+
+    def _count(self, kind: Kind, slots: Ints, counts: Ints) -> None:
+        self.free[kind.indices[:, None], slots] += kind.amounts * counts
+        for other, caps in self.caps.items():
+            caps[slots] = self._again(other, slots)
+
+
+def _mask(room: Room, kind: Kind, empty: bool) -> Flags:
+    if empty:
+        return room.nodes.fits(kind.needs.where)
+    mask = room.open(kind.needs)
+    if kind.needs.ports:
+        mask = mask.copy()
+        mask[list(room.clashing(kind.needs.ports))] = False
+    return mask
