@@ -10,8 +10,11 @@ import yaml
 from grove_operator.crds import __main__ as generator
 from grove_operator.crds import definitions
 from grove_operator.crds.core import cut
+from grove_operator.plan.status import status_patch
 
 from grove_dp.testing.controlplane.api import ApiRefused
+from tests.operator.picture_samples import Scene
+from tests.operator.plan_samples import workload
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "grove"
 SIMPLE = yaml.safe_load((FIXTURES / "simple.yaml").read_text())
@@ -658,6 +661,44 @@ def test_every_field_of_a_status_is_kept(world, plural):
     path = f"{within}/{item['metadata']['name']}/status"
     done = world.api.patch(path, {"status": STATUSES[plural]}, fieldValidation="Strict")
     assert done["status"] == STATUSES[plural]
+
+
+def test_statuses_that_the_operator_writes_come_back_as_they_were(world):
+    """All that plans say of a set in trouble is in the schemas, and nothing is left to write after it."""
+    constraint = {"topologyName": "t", "pack": {"required": "rack"}}
+    scene = Scene(workload(sg_replicas=2, terminationDelay="10s", topologyConstraint=constraint))
+    scene.all("ready").write()
+    scene.put(pc_a="ready crashing").write()
+    scene.later(20).recover()
+    scene.put(sg_x_0_pc_b="refused").image("2").reach("pc_a")
+    scene.group_counts["w-0-sg-x"] = 1
+    scene.counts["w-0-pc-a"] = 1
+    scene.write()
+    kinds = {"set": "podcliquesets", "w-0-sg-x": "podcliquescalinggroups"}
+    for name, status in scene.statuses.items():
+        plural = kinds.get(name, "podgangs" if name.startswith("gang ") else "podcliques")
+        path = made(world, plural, name.removeprefix("gang "))
+        stored = world.api.patch(f"{path}/status", {"status": status}, fieldValidation="Strict")["status"]
+        assert status_patch(stored, status) is None
+        assert status_patch(status, stored) is None
+
+
+def made(world, plural, name):
+    """The path of a new object of that kind."""
+    group = "scheduler.grove.io" if plural == "podgangs" else "grove.io"
+    pods = {"containers": [{"name": "main", "image": "x"}]}
+    specs = {
+        "podcliquesets": pcs()["spec"],
+        "podcliques": {"roleName": "r", "podSpec": pods},
+        "podcliquescalinggroups": {"cliqueNames": ["one"]},
+        "podgangs": {"podgroups": []},
+    }
+    kind = next(
+        each["spec"]["names"]["kind"] for each in definitions() if each["spec"]["names"]["plural"] == plural
+    )
+    document = {"apiVersion": f"{group}/v1alpha1", "kind": kind, "metadata": {"name": name}}
+    world.api.create(world.path(plural, group=group), document | {"spec": specs[plural]})
+    return world.path(plural, name, group)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from grove_operator.api import Conditions
 __all__ = ["conditions", "status_patch"]
 
 Document = dict[str, Any]
-EMPTY: Final[tuple[Any, ...]] = (None, "", (), [], {})
+LISTS: Final = (list, tuple)
 
 
 def status_patch(held: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> Document | None:
@@ -32,20 +32,26 @@ def _delta(held: Mapping[str, Any], wanted: Mapping[str, Any], names: Iterable[s
     patch: Document = {}
     for name in names:
         old, new = held.get(name), wanted.get(name)
-        if _plain(old) == _plain(new):
+        if _same(old, new):
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping) and new:
             patch[name] = _delta(old, new, dict.fromkeys([*new, *old]))
         else:
-            patch[name] = None if new in EMPTY else new
+            patch[name] = None if _void(new) else new
     return patch
 
 
-def _plain(value: Any) -> Any:
-    """Without what means nothing; lists and tuples alike."""
+def _same(one: Any, other: Any) -> bool:
+    if one == other:  # PERF: nearly always, and a status may list 500 gangs
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return all(_same(one.get(key), other.get(key)) for key in one.keys() | other.keys())
+    if isinstance(one, LISTS) and isinstance(other, LISTS):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return _void(one) and _void(other)
+
+
+def _void(value: Any) -> bool:
     if isinstance(value, Mapping):
-        plain = {key: _plain(one) for key, one in value.items()}
-        return {key: one for key, one in plain.items() if one is not None} or None
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value] or None
-    return None if value == "" else value
+        return all(map(_void, value.values()))
+    return value is None or value == "" or (isinstance(value, LISTS) and not value)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["duration_s", "moment_s"]
@@ -20,6 +21,7 @@ _SECONDS: Final = {
 }
 
 
+@lru_cache(maxsize=1024)  # PERF: a set's delay is asked for at each look at each of its cliques
 def duration_s(text: str) -> float | None:
     """Go's notation (`4h`, `1h30m`, `1.5s`) in seconds; None if it is none."""
     sign = -1.0 if text.startswith("-") else 1.0
