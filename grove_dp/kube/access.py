@@ -156,6 +156,7 @@ class Access:
         grace_s: int | None = None,
         propagation: str | None = None,
         query: Mapping[str, str] = NO_QUERY,
+        timeout_s: float | None = None,
     ) -> Document:
         """Delete an object, or with selectors in *query* the objects of a collection; 404 if there is none.
 
@@ -170,7 +171,9 @@ class Access:
             "preconditions": preconditions or None,
         }
         said = {name: value for name, value in options.items() if value is not None}
-        deleted: Document = await self._call("DELETE", path, Document, query, said or None, JSON)
+        deleted: Document = await self._call(
+            "DELETE", path, Document, query, said or None, JSON, timeout_s=timeout_s
+        )
         return deleted
 
     # ------------------------------------------------------------ the call

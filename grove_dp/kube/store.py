@@ -1,7 +1,8 @@
 """The objects that an informer holds, found by name and by index.
 
 An object's versions never go back: what is older than what is held is left aside, whether it comes by a
-list, by a watch, or as the answer to a write of ours.
+list, by a watch, or as the answer to a write of ours. What has gone stays gone: an answer that comes after
+the watch has told of the end is older than that end, and must not bring the object back.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +13,8 @@ import msgspec
 from grove_dp.kube.objects import Object, version_of
 
 __all__ = ["Change", "Store"]
+
+GRAVES = 4096
 
 T = TypeVar("T", bound=Object)
 Key = tuple[str, str]  # namespace, name
@@ -38,6 +41,7 @@ class Store(Generic[T]):
     def __init__(self, indexes: Mapping[str, Index[T]]) -> None:
         self._held: dict[Key, T] = {}
         self._indexes = dict(indexes)
+        self._gone: dict[Key, int] = {}  # the versions at which they went, of the last GRAVES
         self._found: dict[str, dict[str, dict[Key, T]]] = {index: {} for index in indexes}
 
     def __len__(self) -> int:
@@ -59,7 +63,10 @@ class Store(Generic[T]):
         meta = held.metadata
         key = (meta.namespace, meta.name)
         old = self._held.get(key)
-        if old is not None and version_of(meta.resource_version) <= version_of(old.metadata.resource_version):
+        version = version_of(meta.resource_version)
+        if old is not None and version <= version_of(old.metadata.resource_version):
+            return None
+        if version <= self._gone.get(key, -1):
             return None
         self._held[key] = held
         self._index(key, old, held)
@@ -73,6 +80,7 @@ class Store(Generic[T]):
         if old is None or version_of(meta.resource_version) < version_of(old.metadata.resource_version):
             return None
         del self._held[key]
+        self._bury(key, version_of(meta.resource_version))
         self._index(key, old, None)
         return Change(gone if gone.metadata.uid == old.metadata.uid else old, None)
 
@@ -86,8 +94,15 @@ class Store(Generic[T]):
         for key, old in list(self._held.items()):
             if key not in keys and version_of(old.metadata.resource_version) <= version:
                 del self._held[key]
+                self._bury(key, version)
                 self._index(key, old, None)
                 yield Change(old, None)
+
+    def _bury(self, key: Key, version: int) -> None:
+        self._gone.pop(key, None)
+        self._gone[key] = version
+        if len(self._gone) > GRAVES:
+            del self._gone[next(iter(self._gone))]
 
     def _index(self, key: Key, old: T | None, new: T | None) -> None:
         for index, keys_of in self._indexes.items():

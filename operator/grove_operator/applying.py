@@ -8,7 +8,7 @@ informers, and gets them back.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -26,6 +26,7 @@ from grove_operator.watching import Watched
 __all__ = ["ForeignObject", "NotLeading", "WriteCounts", "Writer", "together"]
 
 AT_ONCE: Final = 32  # writes in flight, of all keys together
+COLLECTION_S: Final = 60.0  # the API server deletes one after the other
 REMEMBERED: Final = 20_000
 
 
@@ -83,7 +84,7 @@ class Writer:
             answer = await self._write(
                 kind,
                 "create",
-                self._api.create(kind.path(wanted.namespace), wanted.document, into=_struct(kind)),
+                lambda: self._api.create(kind.path(wanted.namespace), wanted.document, into=_struct(kind)),
             )
         except AlreadyExists:
             await self._adopt(wanted, owners)
@@ -109,7 +110,9 @@ class Writer:
         """Delete that very object; if it is gone, or another has its name, that is as good."""
         path = delete.resource.path(delete.namespace, delete.name)
         try:
-            answer = await self._write(delete.resource, "delete", self._api.delete(path, uid=delete.uid))
+            answer = await self._write(
+                delete.resource, "delete", lambda: self._api.delete(path, uid=delete.uid)
+            )
         except (NotFound, Conflict):
             self._remember(delete.uid)
             return
@@ -140,7 +143,9 @@ class Writer:
         path = resource.path(namespace, name, sub)
         verb = "patch" if sub is None else f"patch-{sub}"
         try:
-            answer = await self._write(resource, verb, self._api.merge(path, patch, into=_struct(resource)))
+            answer = await self._write(
+                resource, verb, lambda: self._api.merge(path, patch, into=_struct(resource))
+            )
         except NotFound:
             return
         self._watched.wrote(resource.kind, answer)
@@ -148,17 +153,17 @@ class Writer:
     async def delete_collection(self, resource: Resource, namespace: str, labels: str) -> None:
         """Delete all that have these labels, in one call."""
         query = {"labelSelector": labels}
+        path = resource.path(namespace)
         await self._write(
-            resource, "deletecollection", self._api.delete(resource.path(namespace), query=query)
+            resource, "deletecollection", lambda: self._api.delete(path, query=query, timeout_s=COLLECTION_S)
         )
 
-    async def _write(self, resource: Resource, verb: str, call: Coroutine[Any, Any, Any]) -> Any:
+    async def _write(self, resource: Resource, verb: str, call: Callable[[], Awaitable[Any]]) -> Any:
         async with self._slots:
             if not self._leading():
-                call.close()
                 raise NotLeading("leading is over: nothing more is written")
             try:
-                answer = await call
+                answer = await call()
             except ApiError as error:
                 self._counts.wrote(resource.kind, verb, type(error).__name__)
                 raise

@@ -184,7 +184,7 @@ def pod_facts(pod: Pod) -> tuple[Any, ...]:
         pod.metadata.annotations,
         pod.metadata.deletion_timestamp is None,
         pod.metadata.owner_references,
-        pod.gated,
+        [gate.name for gate in pod.spec.scheduling_gates or ()],
         pod.spec.node_name,
         pod.status.phase,
         pod.ready,

@@ -7,8 +7,8 @@
     apply: pods that go ─► objects ─► pods that come      (their clique and gang are there)
 
 Answers of writes are observed at once, so a new replica is complete after three rounds: groups and gangs, the
-groups' cliques, their pods. A status is written when the replica has settled, or has been unsettled for a
-while: what comes to pass within SETTLING_S is one write and not five.
+groups' cliques, their pods. A status is written when the replica has settled, and while it has not, later and
+later: what comes to pass meanwhile is one write and not five. A breach is told soon, for its time counts.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +30,7 @@ from grove_operator.plan.crew import Crew, crew
 from grove_operator.plan.diff import Steps, diff
 from grove_operator.plan.documents import Wanted
 from grove_operator.plan.expand import Rules, replica_objects
+from grove_operator.plan.health import tally
 from grove_operator.plan.order import Parent, parents
 from grove_operator.plan.picture import CliqueSeen, Picture, Waiting
 from grove_operator.plan.pods import pod
@@ -50,7 +51,14 @@ from grove_operator.watching import Key, ReplicaKey, Watched
 __all__ = ["Replicas"]
 
 ROUNDS: Final = 8
-SETTLING_S: Final = 0.2
+SOON_S: Final = 0.2
+SETTLING_S: Final = (
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+)  # a status of an unsettled replica waits so long, write by write
 SUMMED_S: Final = 0.1  # a set's status waits so long for more replicas
 
 
@@ -65,6 +73,13 @@ class _Plan(msgspec.Struct, frozen=True):
 
     def __bool__(self) -> bool:
         return bool(self.going or self.steps or self.coming)
+
+
+class _Unsettled(msgspec.Struct, frozen=True):
+    """Statuses that wait to be written, since when, and how many writes a replica has had while unsettled."""
+
+    since: float | None
+    writes: int
 
 
 class Replicas:
@@ -93,7 +108,7 @@ class Replicas:
         self._recorder = recorder
         self._clock = clock
         self._wake = wake
-        self._unsettled: dict[ReplicaKey, float] = {}  # since when a status waits to be written
+        self._unsettled: dict[ReplicaKey, _Unsettled] = {}
 
     async def reconcile(self, key: ReplicaKey) -> Again | None:
         """Make it so."""
@@ -111,7 +126,7 @@ class Replicas:
             if not plan:
                 return await self._conclude(key, seen, plan)
             await self._apply(seen, plan)
-        return Again(SETTLING_S)
+        return Again(SOON_S)
 
     # ------------------------------------------------------------ planning
 
@@ -221,17 +236,30 @@ class Replicas:
             self._wake(key.set, SUMMED_S)
         patches = list(self._statuses(picture))
         if patches:
-            since = self._unsettled.setdefault(key, self._clock.now())
-            wait_s = since + SETTLING_S - self._clock.now()
-            if wait_s > 0.001 and not settled(picture):
+            wait_s = self._wait_s(key, picture)
+            if wait_s > 0.001:
                 return Again(wait_s if again is None else min(wait_s, again))
             namespace = picture.owner.metadata.namespace
             await together(
                 self._writer.merge(kind, namespace, name, {"status": patch}, "status")
                 for kind, name, patch in patches
             )
-        self._unsettled.pop(key, None)
+        if settled(picture):
+            self._unsettled.pop(key, None)
+        elif patches:
+            self._unsettled[key] = _Unsettled(None, self._unsettled[key].writes + 1)
         return None if again is None else Again(again)
+
+    def _wait_s(self, key: ReplicaKey, picture: Picture) -> float:
+        """How long statuses that differ still wait."""
+        if settled(picture):
+            return 0.0
+        now = self._clock.now()
+        held = self._unsettled.get(key, _Unsettled(None, 0))
+        since = now if held.since is None else held.since
+        self._unsettled[key] = _Unsettled(since, held.writes)
+        limit_s = SOON_S if _suffers(picture) else SETTLING_S[min(held.writes, len(SETTLING_S) - 1)]
+        return since + limit_s - now
 
     def _statuses(self, picture: Picture) -> Iterator[tuple[Resource, str, dict[str, object]]]:
         now = self._clock.wall()
@@ -253,6 +281,15 @@ class Replicas:
                 patch = status_patch(held.status, gang_status(gang, picture, now))
                 if patch:
                     yield GANGS, gang.name, patch
+
+
+def _suffers(picture: Picture) -> bool:
+    """Something that ran lacks pods."""
+    for clique in picture.cliques.values():
+        recovery = clique.held.status.recovery if clique.held is not None else None
+        if recovery is not None and recovery.healthy and tally(clique).breached:
+            return True
+    return False
 
 
 class _InNamespace(Mapping[str, Waiting]):

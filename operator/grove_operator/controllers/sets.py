@@ -20,8 +20,8 @@ from grove_operator import naming
 from grove_operator.admission.faults import sentence
 from grove_operator.admission.subject import World
 from grove_operator.admission.validate import validate
-from grove_operator.api import CLIQUES, GROUPS, SETS, PodCliqueSet
-from grove_operator.applying import Writer
+from grove_operator.api import SETS, PodCliqueSet
+from grove_operator.applying import Writer, together
 from grove_operator.controllers.endings import without_finalizer
 from grove_operator.controllers.state import Boards, SetBoard
 from grove_operator.held import Held
@@ -38,7 +38,7 @@ __all__ = ["REFUSED", "Sets"]
 
 REFUSED: Final = "Refused"
 ORPHAN: Final = "orphan"  # the garbage collector's finalizer: dependants are to stay
-STATUS_S: Final = 0.25  # a set's status is written no more often
+STATUS_S: Final = 1.0  # a set's status is written no more often, until all of it is there
 
 
 class Sets:
@@ -100,9 +100,10 @@ class Sets:
             return None
         if ORPHAN not in (meta.finalizers or ()):
             labels = ",".join(f"{key}={value}" for key, value in naming.managed(meta.name).items())
-            for kind in (PODS, CLIQUES, GROUPS):
-                await self._writer.delete_collection(kind, meta.namespace, labels)
-        await without_finalizer(self._writer, SETS, held, SET_FINALIZER)
+            pods = self._writer.delete_collection(PODS, meta.namespace, labels)
+            await together([without_finalizer(self._writer, SETS, held, SET_FINALIZER), pods])
+        else:
+            await without_finalizer(self._writer, SETS, held, SET_FINALIZER)
         return None
 
     async def _hold(self, held: Held) -> None:
@@ -155,12 +156,15 @@ class Sets:
             self._wake(ReplicaKey(*key, index), 0.0)
 
     async def _sum_up(self, key: SetKey, owner: PodCliqueSet, rules: Rules, board: SetBoard) -> Again | None:
-        """Turns and status, from what the replicas have said; not before all of them have."""
+        """Turns and status, from what the replicas have said; of an old set not before all have."""
         wanted = range(owner.spec.replicas)
-        if any(index not in board.summaries for index in wanted):
+        if owner.status.observed_generation is None:
+            board.complete = True
+        if any(index not in board.summaries for index in wanted) and not board.complete:
             return None
+        board.complete = True
         now = self._clock.wall()
-        stages = {index: board.stages[index] for index in wanted}
+        stages = {index: board.stages[index] for index in wanted if index in board.stages}
         hashes = self._hashes.of(owner)
         took = turns(owner, stages, hashes.hash, now)
         for index in took.indices ^ board.turns:
@@ -169,7 +173,7 @@ class Sets:
         name = topology_name(owner.spec.template)
         status = set_status(
             owner,
-            {index: board.summaries[index] for index in wanted},
+            {index: board.summaries[index] for index in wanted if index in board.summaries},
             hashes.hash,
             now,
             progress=took.progress,
@@ -181,8 +185,8 @@ class Sets:
         patch = status_patch(held.status if held is not None else None, status)
         if not patch or held is None:
             return None
-        wait_s = self._written.get(key, 0.0) + STATUS_S - self._clock.now()
-        if wait_s > 0.001:
+        wait_s = self._written.get(key, -STATUS_S) + STATUS_S - self._clock.now()
+        if wait_s > 0.001 and status["availableReplicas"] < owner.spec.replicas:
             return Again(wait_s)
         self._written[key] = self._clock.now()
         await self._writer.merge(SETS, key.namespace, key.name, _whole(held, {"status": patch}), "status")

@@ -17,6 +17,7 @@ class SetBoard:
         self.summaries: dict[int, ReplicaSummary] = {}
         self.stages: dict[int, Stage] = {}
         self.turns: frozenset[int] = frozenset()  # replicas that may be updated now
+        self.complete = False  # every replica has been looked at once
         self.refused = False  # the set breaks a rule: what there is stays as it is
         self.expanded: object = None  # what of the set its replicas were last told of
 

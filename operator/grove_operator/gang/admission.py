@@ -335,11 +335,14 @@ class Admission:
         return None
 
     def _is_scheduled(self, key: _Key) -> bool:
+        """Its minimums have nodes; those of later stages are reserved since it was admitted."""
         held = self._watched.gangs.get(*key)
         if held is None:
             return True  # a base without pods: nothing to wait for
-        gang = held.read(PodGang)
-        return members(gang, self._pods(key), lambda _name: None).scheduled
+        crowd = members(held.read(PodGang), self._pods(key), partial(self._clique, key))
+        return crowd.begun and all(
+            group.bound >= group.spec.min_replicas or not group.opened for group in crowd.groups
+        )
 
     def _is_placed_by_us(self, pods: Iterable[Pod]) -> bool:
         return all(
