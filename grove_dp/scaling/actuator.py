@@ -9,7 +9,7 @@ then. One write that fails does not keep the others from being made. Needs, of t
 patch of the three /scale, patch of pods.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from grove_dp.kube.objects import PODS, Pod
 from grove_dp.kube.stamps import second_time
 from grove_dp.scaling.kinds import Scale
 from grove_dp.scaling.levels import Move
-from grove_dp.scaling.plan import Decision, Step
+from grove_dp.scaling.plan import Decision
 from grove_dp.scaling.tree import DRAIN, DRAIN_BY
 
 __all__ = ["FIELD_MANAGER", "Actuator", "Failure", "Outcome"]
@@ -77,9 +77,14 @@ class Actuator:
                 marked += await self._tried(
                     f"pod {pod.metadata.name}", self._mark(pod, until, marker), failures
                 )
-            if _ripe(step) and await self._tried(step.move.target.key, self._scale(step.move), failures):
+            if step.now and await self._tried(step.move.target.key, self._scale(step.move), failures):
                 scaled.append(step.move)
         return Outcome(scaled=tuple(scaled), marked=marked, unmarked=unmarked, failures=tuple(failures))
+
+    async def release(self, pods: Iterable[Pod]) -> None:
+        """Cancel drains, of an autoscaler that ends."""
+        for pod in () if self._dry_run else pods:
+            await self._tried(f"pod {pod.metadata.name}", self._unmark(pod), [])
 
     async def _tried(self, what: str, write: Any, failures: list[Failure]) -> bool:
         """Whether *write* was made."""
@@ -127,11 +132,6 @@ class ChangedMeanwhile(GroveError):
     """Somebody else has scaled it since."""
 
     reason = "ChangedMeanwhile"
-
-
-def _ripe(step: Step) -> bool:
-    """Nothing need be waited for, not even the marks that were just made: those pods hold no requests."""
-    return step.now
 
 
 def _word(error: ApiError) -> str:

@@ -172,6 +172,8 @@ class Fleet:
         for key, each in list(self._running.items()):
             new = wanted.get(key)
             if new is None or new.spec.pod_clique_set != each.one.spec.pod_clique_set or _asks(new, each.one):
+                if new is None or new.spec.pod_clique_set != each.one.spec.pod_clique_set:
+                    await each.loop.abandon()
                 each.task.cancel()
                 await asyncio.wait({each.task})
                 del self._running[key]

@@ -109,6 +109,16 @@ class _Plan:
     def used(self) -> int:
         return self.others + sum(self.has(component) * component.gpus for component in self.components)
 
+    @property
+    def held(self) -> int:
+        """With what is to go: it has its GPUs until it has emptied."""
+        leaving = sum(
+            component.gpus * max(0, target.replicas - self.counts[target.key])
+            for component in self.components
+            for target in component.targets
+        )
+        return self.used + leaving
+
     def put(self, target: Target, count: int, reason: str, message: str) -> None:
         self.counts[target.key] = count
         self.why[target.key] = (reason, message)
@@ -174,7 +184,7 @@ class _Plan:
         room = {one.spec.name: _stride(one.replicas) for one in self.components}
         hungry = [one for one in self.components if self.supply(one) < self.wish(one).grow_to]
         while hungry:
-            component = min(hungry, key=self.share)
+            component = min(hungry, key=lambda one: (self.share(one), one.gpus))
             added = self.add(component) if room[component.spec.name] > 0 else -1
             room[component.spec.name] -= added
             if added <= 0 or self.supply(component) >= self.wish(component).grow_to:
@@ -194,7 +204,7 @@ class _Plan:
         count = self.counts[chosen.key]
         more = 1 if count else max(1, chosen.minimum, chosen.floor)
         budget = self.spec.gpu_budget
-        if budget is not None and self.used + more * component.gpus > budget:
+        if budget is not None and self.held + more * component.gpus > budget:
             self.limits[name] = "BudgetExhausted"
             return 0
         self.put(chosen, count + more, wish.reason, wish.message)

@@ -16,6 +16,7 @@ from grove_dp.clock import Clock
 from grove_dp.metering.external.overview import Found, Where
 from grove_dp.metering.merging import Frontends
 from grove_dp.scaling.actuator import Actuator, Outcome
+from grove_dp.scaling.drains import marked
 from grove_dp.scaling.kinds import Autoscaler
 from grove_dp.scaling.plan import Decision, Memory, marker, plan
 from grove_dp.scaling.reporting import explanation
@@ -62,6 +63,7 @@ class Loop:
         self._look_at = 0.0
         self._memory = Memory()
         self._said = ""
+        self._over = False
         self.explained: dict[str, Any] = {}  # the last tick
         self.changes: Counter[str] = Counter()  # of replicas, by reason
         self.history: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)  # ticks that came to something new
@@ -80,11 +82,13 @@ class Loop:
         one = self._one()
         await self._resolve()
         polled = await self._frontends.poll()
+        if self._over:
+            return None
         objects, old = self._look(one)
         if objects is None:
-            self._note(
-                {"reason": "SetNotFound", "message": f"there is no set {one.spec.pod_clique_set}"}, one
-            )
+            why = f"there is no PodCliqueSet {one.spec.pod_clique_set} in namespace {one.namespace}"
+            self._note({"reason": "SetNotFound", "message": why}, one)
+            await self._told(one, None, Outcome())
             return None
         seen = snapshot(
             one.spec,
@@ -101,6 +105,14 @@ class Loop:
         self._note(explanation(one, decision, outcome), one)
         await self._told(one, decision, outcome)
         return decision
+
+    async def abandon(self) -> None:
+        """Decide nothing any more, and take away what we marked: nobody else will."""
+        self._over = True
+        one = self._one()
+        objects, _ = self._look(one)
+        if objects is not None:
+            await self._actuator.release(marked(tree(one.spec, objects), marker(one)))
 
     async def _resolve(self) -> None:
         if self._clock.now() >= self._look_at:
