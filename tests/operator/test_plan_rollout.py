@@ -518,7 +518,20 @@ def sets(draw):
 DEEDS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["image", "part", "clique", "group", "set", "fail", "kill", "strategy", "step", "half"]
+            [
+                "image",
+                "part",
+                "clique",
+                "group",
+                "set",
+                "fail",
+                "kill",
+                "strategy",
+                "step",
+                "half",
+                "cordon",
+                "break",
+            ]
         ),
         st.integers(0, 30),
     ),
@@ -534,6 +547,8 @@ def test_it_ends_updated_whatever_happens_meanwhile(owner, deeds):
     for deed, number in deeds:
         act(world, deed, number)
     world.strategy("RollingRecreate")
+    world.image("last")
+    world.cordoned = False
     world.settle_all()
     assert rolled(world)
     for replica in world.tree():
@@ -562,6 +577,11 @@ def act(world, deed, number):
             pods[number % len(pods)].leaving = True
         case "strategy":
             world.strategy(("RollingRecreate", "OnDelete")[number % 2])
+        case "cordon":
+            world.cordoned = number % 2 == 1
+        case "break":
+            world.broken.add("bad")
+            world.image("bad")
         case "half":
             world.operate()
         case _:

@@ -88,7 +88,7 @@ def rollout(picture: Picture, turn: bool) -> Rollout:
         behind = (name for name, one in cliques.items() if one.behind)
         return Rollout(cliques, frozenset([*adopted, *behind]), left=left, turn=turn)
     parts = [_clique(one) for one in cliques.values() if one.seen.unit.group is None]
-    parts += [_group(picture, group, cliques) for group in picture.replica.groups]
+    parts += [_group(group, cliques) for group in picture.replica.groups]
     return Rollout(
         cliques,
         frozenset(chain(adopted, *(part.held for part in parts))),
@@ -158,14 +158,21 @@ class _Place(msgspec.Struct, frozen=True):
         return not any(one.begun for one in self.members), self.index
 
 
-def _group(picture: Picture, group: Group, cliques: Mapping[str, Revision]) -> _Part:
-    places = [
-        _Place(index, tuple(cliques[seen.unit.name] for seen in picture.members(group, index)))
-        for index in range(group.count)
-    ]
+def _group(group: Group, cliques: Mapping[str, Revision]) -> _Part:
+    places = _places(group, cliques)
     chosen = _chosen(group, places)
-    waiting = [place for place in places if place.left and place not in chosen]
+    going = {place.index for place in chosen}
+    waiting = [place for place in places if place.left and place.index not in going]
     return _Part(held=_behind(waiting), replace=tuple(chain.from_iterable(map(_old, chosen))))
+
+
+def _places(group: Group, cliques: Mapping[str, Revision]) -> list[_Place]:
+    members: list[list[Revision]] = [[] for _ in range(group.count)]
+    for one in cliques.values():
+        unit = one.seen.unit
+        if unit.group is not None and unit.group.name == group.name:
+            members[unit.index].append(one)
+    return [_Place(index, tuple(ones)) for index, ones in enumerate(members)]
 
 
 def _chosen(group: Group, places: Sequence[_Place]) -> list[_Place]:
