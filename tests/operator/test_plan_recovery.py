@@ -252,17 +252,20 @@ def test_a_breach_ends_its_gang_once_also_across_a_restart_of_the_operator():
     scene = broken(two(), a="ready pending").later(DELAY)
     assert scene.recover().terminate
     assert scene.recover() == Recovery()
+    scene.put(a="leaving leaving").write()
+    assert scene.condition("gang w-0", "DisruptionTarget") == ("True", "GangTermination")
     scene.put(a="pending pending", b="pending").write()  # there is no room
+    assert scene.condition("gang w-0", "DisruptionTarget") is None
     assert scene.later(99 * HOUR).recover() == Recovery()
     assert scene.status("a")["recovery"]["healthy"] is False
-    assert scene.condition("gang w-0", "DisruptionTarget") == ("True", "GangTermination")
+    assert scene.condition("gang w-0", "Unhealthy")[0] == "True"
     revive(scene)
     assert scene.status("a")["recovery"] == {
         "healthy": True,
         "terminations": 1,
         "lastTerminatedAt": second_time(T0 + DELAY),
     }
-    assert scene.condition("gang w-0", "DisruptionTarget") is None
+    assert scene.condition("gang w-0", "Unhealthy")[0] == "False"
 
 
 def test_an_operator_that_starts_in_the_middle_waits_for_the_rest_of_the_delay():
@@ -276,7 +279,7 @@ def test_pods_that_a_crash_left_behind_are_ended_by_the_next_operator():
     for name, record in found.cliques.items():  # written; then the operator dies
         scene.statuses[name]["recovery"] = record
     scene.later(30)
-    assert scene.write() == {"gang w-0"}  # pods that were to go make nobody healthy
+    assert scene.write() == set()  # pods that were to go make nobody healthy
     left = scene.recover()
     assert sorted(pods(left)) == sorted(pods(found))
     assert (left.cliques, left.told) == ({}, ())

@@ -246,7 +246,7 @@ def test_a_group_is_updating_while_any_of_its_cliques_is():
         ("gated gated", "gated", "Pending", ("False", "InsufficientScheduledPods"), "False"),
         ("pending pending", "refused", "Pending", ("False", "Unschedulable"), "False"),
         ("bound bound", "pending", "Pending", ("False", "InsufficientScheduledPods"), "False"),
-        ("bound bound", "gated", "Starting", ("False", "WaitingForStartOrder"), "False"),
+        ("bound bound", "gated", "Starting", ("False", "StartOrder"), "False"),
         ("bound probing", "running", "Starting", ("True", "SufficientScheduledPods"), "False"),
         ("ready ready", "bound", "Starting", ("True", "SufficientScheduledPods"), "False"),
         ("ready ready", "ready", "Running", ("True", "SufficientScheduledPods"), "True"),
@@ -274,6 +274,15 @@ def test_a_gang_says_why_its_backend_holds_it_back():
     scene.write()
     held = {each["type"]: each for each in scene.status("gang w-0")["conditions"]}["Scheduled"]
     assert (held["reason"], held["message"]) == ("NoRoom", "2 of 2 pods find no node: nvidia.com/gpu")
+
+
+@pytest.mark.parametrize(("reason", "phase"), [("StartOrder", "Starting"), ("NoRoom", "Pending")])
+def test_a_gang_whose_later_cliques_wait_for_their_turn_has_begun(reason, phase):
+    scene = Scene(a_set([clique("a", 2), clique("b", 1)])).put(a="bound bound", b="gated")
+    scene.waiting["w-0"] = Waiting(reason, "b waits")
+    scene.write()
+    assert scene.status("gang w-0")["phase"] == phase
+    assert scene.condition("gang w-0", "Scheduled") == ("False", reason)
 
 
 def test_what_a_scheduler_says_of_a_pod_is_told():

@@ -29,6 +29,8 @@ READY: Final = "Ready"
 UNHEALTHY: Final = "Unhealthy"
 DISRUPTED: Final = "DisruptionTarget"
 
+ORDER: Final = "StartOrder"  # as the backend says it: admitted, and its turn has not come
+
 Document = dict[str, Any]
 Counted = tuple[tuple[CliqueSeen, Tally], ...]
 
@@ -56,7 +58,8 @@ def phase(gang: Gang, picture: Picture) -> str:
     if all(counts.available for _, counts in cliques):
         return RUNNING
     late = [seen for seen, counts in cliques if not counts.scheduled]
-    begun = len(late) < len(cliques) and gang.name not in picture.waiting
+    why = picture.waiting.get(gang.name)
+    begun = len(late) < len(cliques) and (why is None or why.reason == ORDER)
     return STARTING if begun and all(_only_gated(seen) for seen in late) else PENDING
 
 
@@ -94,7 +97,7 @@ def _scheduled(gang: Gang, picture: Picture, cliques: Counted) -> Stated:
         return Stated(SCHEDULED, False, "Unschedulable", _refusal(refused))
     if phase(gang, picture) == STARTING:
         names = ", ".join(seen.unit.name for seen, _ in late)
-        return Stated(SCHEDULED, False, "WaitingForStartOrder", f"these start after others: {names}")
+        return Stated(SCHEDULED, False, ORDER, f"these start after others: {names}")
     said = (
         f"{counts.bound} of {counts.minimum} pods of {seen.unit.name} have a node" for seen, counts in late
     )
@@ -130,8 +133,9 @@ def _ran(seen: CliqueSeen) -> bool:
 
 def _disrupted(cliques: Counted, delay: float) -> Iterator[Stated]:
     """Stated while it is so: pods that it needs are being taken away."""
-    if any(ended(seen, delay) for seen, _ in cliques):
-        yield Stated(DISRUPTED, True, "GangTermination", "its pods were deleted to start them anew together")
+    going = (seen for seen, _ in cliques if any(pod.terminating for pod in seen.pods))
+    if any(ended(seen, delay) for seen in going):
+        yield Stated(DISRUPTED, True, "GangTermination", "its pods are deleted, to start them anew together")
         return
     for seen, _ in cliques:
         for pod in seen.pods:
