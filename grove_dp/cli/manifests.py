@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grove_dp.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from grove_dp.cli.main import Subparsers
     from grove_dp.metering.external.manifests import Install
@@ -14,6 +16,7 @@ __all__ = ["add_parser", "run"]
 _EPILOG = """\
   grove-dp manifests metrics-adapter --image IMAGE --frontends-dns NAME:9090 | kubectl apply -f -
   grove-dp manifests metrics-adapter --image IMAGE --frontends-dns NAME:9090 --apply
+  grove-dp manifests operator --image IMAGE | kubectl apply --server-side -f -
   grove-dp manifests autoscale --image IMAGE --frontends-dns NAME:9090 --namespace WHAT-IS-SCALED
 
 A cluster has one APIService for external metrics. If another adapter has it, nothing is printed or applied
@@ -29,23 +32,25 @@ def add_parser(subparsers: "Subparsers") -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", choices=["metrics-adapter", "autoscale"], help="what to install")
+    parser.add_argument("part", choices=["operator", "metrics-adapter", "autoscale"], help="what to install")
     parser.add_argument("--image", required=True, help="image with the command grove-dp")
     parser.add_argument(
         "--frontends-dns",
         action="append",
-        required=True,
+        default=[],
         metavar="HOST:PORT",
-        help="a name whose addresses are the frontends' admin ports (repeatable)",
+        help="a name whose addresses are the frontends' admin ports (repeatable; not of the operator)",
     )
-    parser.add_argument("--namespace", default="grove-dp", help="where; it must exist (%(default)s)")
-    parser.add_argument("--name", help="of all that is made (grove-dp- and the part)")
+    parser.add_argument(
+        "--namespace", default="grove-dp", help="where; it must exist but for the operator (%(default)s)"
+    )
+    parser.add_argument("--name", help="of all that is made (grove-operator, or grove-dp- and the part)")
     parser.add_argument("--replicas", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument(
         "--cert-manager-issuer", metavar="NAME", help="an Issuer there; unset: we keep a certificate"
     )
     parser.add_argument(
-        "--arg", action="append", default=[], metavar="WORD", help="more for the adapter (repeatable)"
+        "--arg", action="append", default=[], metavar="WORD", help="more flags for the process (repeatable)"
     )
     parser.add_argument("--apply", action="store_true", help="apply instead of print")
     parser.add_argument("--offline", action="store_true", help="print without looking at the cluster")
@@ -60,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     from grove_dp.metering.external.manifests import Install, documents, to_yaml
     from grove_dp.metering.external.overview import frontend_url
 
+    if args.part == "operator":
+        return _operator(args)
+    if not args.frontends_dns:
+        raise ConfigurationError("name the frontends: --frontends-dns HOST:PORT")
     for named in args.frontends_dns:
         frontend_url(named)
     if args.part == "autoscale":
@@ -75,6 +84,35 @@ def run(args: argparse.Namespace) -> int:
     if args.apply or not args.offline:
         asyncio.run(_with_cluster(to, args))
     if not args.apply:
+        sys.stdout.write(to_yaml(documents(to)))
+    return 0
+
+
+def _operator(args: argparse.Namespace) -> int:
+    """The same for the operator."""
+    import asyncio
+
+    from grove_operator.install import Install, documents, install, to_yaml
+
+    from grove_dp.kube.access import connect
+
+    to = Install(
+        namespace=args.namespace,
+        name=args.name or "grove-operator",
+        image=args.image,
+        args=tuple(args.arg),
+        replicas=args.replicas,
+        cert_manager_issuer=args.cert_manager_issuer,
+    )
+
+    async def applied() -> None:
+        async with await connect(args.kubeconfig, args.context) as api:
+            for one in await install(api, to):
+                print(f"applied {one}")
+
+    if args.apply:
+        asyncio.run(applied())
+    else:
         sys.stdout.write(to_yaml(documents(to)))
     return 0
 
