@@ -58,7 +58,11 @@ class Diary:
 
     def times(self, what, *cliques):
         """When it happened to pods of cliques whose names begin so."""
-        return [entry.at for entry in self.entries if entry.what == what and entry.clique.startswith(cliques)]
+        return [
+            entry.at
+            for entry in self.entries
+            if entry.what == what and entry.clique.startswith(cliques or "")
+        ]
 
     def half_bound(self):
         """The longest time by gang, those that still stand half included."""

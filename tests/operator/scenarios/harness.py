@@ -198,7 +198,10 @@ class Scene:
 
     async def scale(self, kind, wanted, replicas):
         """Through the scale sub-resource, as autoscalers do."""
-        if kind is CLIQUES and replicas < (await self.api.get(kind.path(self.namespace, wanted)))["spec"]["replicas"]:
+        if (
+            kind is CLIQUES
+            and replicas < (await self.api.get(kind.path(self.namespace, wanted)))["spec"]["replicas"]
+        ):
             self.shrunk.add(wanted)
         path = kind.path(self.namespace, wanted, "scale")
         await self.api.merge(path, {"spec": {"replicas": replicas}})

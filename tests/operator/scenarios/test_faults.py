@@ -207,6 +207,7 @@ async def test_a_gang_is_released_though_a_clique_went_while_it_waited(scene):
     await scene.apply("workload1")
     await scene.stays(running=0, pending=10)
     await scene.api.delete(CLIQUES.path(scene.namespace, "wl1-0-pc-a"))
+    await scene.clock.sleep(1)
     await scene.stays(running=0, pending=10)
     await scene.uncordon()
     await scene.reaches(running=10)
@@ -324,6 +325,7 @@ async def test_what_is_deleted_by_hand_is_there_again_within_a_second(scene, kin
     await scene.until(
         lambda world: (world.named(kind, name(held)) or held)["metadata"]["uid"] != uid(held), within_s=1
     )
+    await scene.clock.sleep(1)
     await scene.reaches(running=9)
 
 

@@ -18,7 +18,8 @@ async def bring_down(scene, *cliques):
     world = await scene.world()
     for clique in cliques:
         pod = min(world.running(clique), key=name)
-        await scene.cordon(pod["spec"]["nodeName"])
+        if pod["spec"]["nodeName"] not in scene.cordoned:
+            await scene.cordon(pod["spec"]["nodeName"])
         await scene.kill_pod(pod)
     await scene.until(lambda now: not any(uid(pod) in now.uids() for pod in _chosen(world, cliques)))
 
@@ -85,6 +86,7 @@ async def test_gt4_a_group_replica_goes_alone_until_too_few_are_left(scene):
         await bring_down(scene, "wl2-0-sg-x-0-pc-c")
     await all_new(scene, first.uids("wl2-0-sg-x-0"), "wl2-0-sg-x-0")
     await kept(scene, others)
+    await scene.cordon_all()
     for _ in range(3):
         await bring_down(scene, "wl2-0-sg-x-1-pc-c")
     await all_new(scene, first.uids())
