@@ -40,7 +40,9 @@ def cluster(memory="150Mi", count=28):
 
 
 def asked(**requests):
-    return Needs(tuple(sorted({"pods": 1, **requests}.items())))
+    return Needs(
+        tuple(sorted({"pods": 1, **{name: value for name, value in requests.items() if value}}.items()))
+    )
 
 
 SMALL = asked(memory=80 * MI)
@@ -308,7 +310,20 @@ def test_a_group_that_fits_only_once_another_moves_is_found_by_going_back():
     assert placed(room, ask)
 
 
-def test_a_hundred_levels_are_no_depth():
+def test_many_domains_that_only_seem_to_fit_do_not_hide_one_that_does():
+    room = Room()
+    for at in range(300):  # each pod fits, and the sums do; but the first takes the room of one of the others
+        room.put_node(node(f"a-{at}", {RACK: f"r-{at}"}, gpu=2, cpu="2m"))
+        room.put_node(node(f"b-{at}", {RACK: f"r-{at}"}, gpu=1, cpu="3m"))
+    ask = whole(
+        group("a", 1, needs=asked(gpu=2, cpu=1)), group("b", 2, needs=asked(gpu=0, cpu=2)), required=RACK
+    )
+    assert refused(room, ask).reason == "NoDomainFits"
+    room.put_node(node("roomy", {RACK: "r-x"}, gpu=8, cpu="64"))
+    assert domains(room, placed(room, ask), RACK) == {"r-x"}
+
+
+def test_hundreds_of_levels_are_no_depth():
     room = cluster("16Gi")
     ask = whole(*(group(f"g{at}", 2, RACK) for at in range(400)), required=ZONE)
     assert len(placed(room, ask).nodes) == 800

@@ -32,10 +32,11 @@ ORDERS: Final = (USUAL, _Order(former=False), _Order(scarce=False), _Order(fulle
 
 
 class Filling:
-    """Of a stock. *shunned*: slots that are better left to others."""
+    """Of a stock. *shunned*: slots that are better left to others; *returning*: some pods were somewhere."""
 
-    def __init__(self, stock: Stock, shunned: Flags | None) -> None:
+    def __init__(self, stock: Stock, shunned: Flags | None, returning: bool) -> None:
         self._stock = stock
+        self._returning = returning
         self._shunned = shunned
 
     def ways(self, loose: Loose, nodes: Ints, hint: Ints | None) -> Iterator[bool]:
@@ -66,22 +67,15 @@ class Filling:
     def _sorted(self, loose: Loose, nodes: Ints, order: _Order) -> list[Kind]:
         if len(loose) == 1:
             return list(loose)
-        choice = {
-            kind: float(self._stock.caps[kind][nodes].sum()) / len(pods) for kind, pods in loose.items()
-        }
-        if not order.scarce:
-            return sorted(loose, key=choice.__getitem__)
-        wanted: dict[int, int] = {}
-        for kind, pods in loose.items():
-            for row, value in kind.rows:
-                wanted[row] = wanted.get(row, 0) + value * len(pods)
-        shares = self._stock.shares(wanted)
-        scarce = max(shares, key=shares.__getitem__, default=-1)
-        return sorted(loose, key=lambda kind: (-dict(kind.rows).get(scarce, 0), choice[kind]))
+        size = {kind: -dict(kind.rows).get(self._stock.scarce, 0) if order.scarce else 0 for kind in loose}
+        if len(set(size.values())) == len(loose):
+            return sorted(loose, key=size.__getitem__)
+        choice = {kind: int(self._stock.caps[kind][nodes].sum()) / len(pods) for kind, pods in loose.items()}
+        return sorted(loose, key=lambda kind: (size[kind], choice[kind]))
 
     def _left(self, kind: Kind, pods: list[AskPod], nodes: Ints, hint: Ints | None, order: _Order) -> int:
         """How many of *pods* would find no place on *nodes*; only if 0, all have got one."""
-        if order.former and any(pod.former for pod in pods):
+        if order.former and self._returning:
             pods = self._returned(kind, pods, nodes)
         if not pods:
             return 0
@@ -106,13 +100,13 @@ class Filling:
         if self._shunned is not None:
             place += self._shunned[slots] * (1 << 61)
         if len(slots) > wanted:
-            first = np.argpartition(place, wanted - 1)[:wanted]
-            first = first[np.argsort(place[first])]
+            first = place.argpartition(wanted - 1)[:wanted]
+            first = first[place[first].argsort()]
         else:
-            first = np.argsort(place)
+            first = place.argsort()
         slots, counts = slots[first], caps[first]
-        sums = np.cumsum(counts)
-        last = int(np.searchsorted(sums, wanted))
+        sums = counts.cumsum()
+        last = int(sums.searchsorted(wanted))
         counts = counts[: last + 1].copy()
         counts[last] -= sums[last] - wanted
         return slots[: last + 1], counts

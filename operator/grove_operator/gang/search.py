@@ -1,9 +1,9 @@
 """The search for places, level by level, with bounded back-tracking.
 
 A domain whose sums say that it may hold a level is tried, tightest first; what is placed is noted in the
-stock's trail, so that it can be taken back when a later level finds no place. After BUDGET dead ends the
-answer is no. Where levels prefer a domain and no place is found, a second search does without: what is
-preferred never costs a place.
+stock's trail, so that it can be taken back when a later level finds no place. Where levels prefer a domain
+and no place is found, a second search does without: what is preferred never costs a place. After BUDGET dead
+ends the roomiest domains are tried first, with as many again; then the answer is no.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,8 +32,9 @@ class Search:
         self._root = root
         self._budget = 0
         self._picky = True  # what is preferred is tried first
+        self._tight = True  # of domains, the tightest first
         self._shunned = self._avoided(ask) if ask.apart and ask.elsewhere else None
-        self.filling = Filling(self.stock, self._shunned)
+        self.filling = Filling(self.stock, self._shunned, returning=bool(root.former))
 
     def _avoided(self, ask: Ask) -> Flags:
         domains = self._nodes.domains((ask.apart or "",))
@@ -46,12 +47,13 @@ class Search:
 
     def found(self) -> bool:
         """Whether all pods have a place now."""
-        for self._picky in (True, False):
+        prefer = any(level.pack.preferred for level in self._root.walk())
+        for self._picky, self._tight in ((True, True), (False, True), (False, False))[not prefer :]:
             self._budget = BUDGET
             if next(self._solve(self._root, self.stock.every, None), None):
                 return True
-            if not any(level.pack.preferred for level in self._root.walk()):
-                break
+            if self._budget > 0 and not self._picky:
+                break  # there is nothing else to try
         return False
 
     def _solve(self, level: Level, nodes: Ints, hint: Ints | None) -> Iterator[bool]:
@@ -120,13 +122,13 @@ class Search:
         if not good.size:
             return
         parts = self.stock.parts(nodes, keys)
-        order = [parts.domains.rank[parts.ids[good]], least[good]]
+        order = [parts.domains.rank[parts.ids[good]], least[good] if self._tight else -least[good]]
         if self._shunned is not None:
             taken, there = parts.sums(self._shunned[nodes]), parts.sums(np.ones(len(nodes)))
             order.append((taken == there)[good])
         order += [-parts.counts(slots)[good] for slots in (level.former, level.fixed) if slots]
         for code in good[np.lexsort(order)]:
-            yield nodes[parts.codes == code]
+            yield nodes[parts.codes == code + 1]
 
     def _gathered(self, level: Level, nodes: Ints, key: str) -> Ints:
         """An order of slots that fills few domains of *key*: those where pods are, then the roomiest."""
