@@ -106,8 +106,8 @@ def decisions(room: Room, full: Room) -> Iterator[tuple[str, Room, Ask, bool, fl
         room,
         flat(20, Packing(ZONE, RACK)),
         True,
-        "value <= 2000",
-        "value <= 1000",
+        2000,
+        1000,
     )
     yield "20 pods, block > 5 racks", room, nested(5, 4), True, 2000, 1000
     yield "20 pods, block > 5 racks > hosts", room, nested(5, 4, host=True), True, None, 2000
@@ -119,7 +119,7 @@ def decisions(room: Room, full: Room) -> Iterator[tuple[str, Room, Ask, bool, fl
 
 
 class Yardstick:
-    """The loop of bench/micro: bounds are ratios to it, for CPU time grows by half where a machine is busy."""
+    """The loop of bench/micro: bounds are ratios to it, for CPU time grows by half on a busy machine."""
 
     def __init__(self) -> None:
         self._walk = load().on("calibration", YARDSTICK)
