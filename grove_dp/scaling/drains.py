@@ -5,8 +5,8 @@
     decided otherwise: unmark ─┘        ▼                            ▼
                                    time is up, or every frontend has heard and nothing is in flight ──► /scale
 
-The state is in the cluster and nowhere else. A new leader, which has yet to see a whole hold, cancels what the
-old one began. What we marked bears our name; marks of others stay, and what bears one goes first, for the
+The state is in the cluster and nowhere else. A new leader, which has yet to see a whole hold, cancels what
+the old one began. What we marked bears our name; marks of others stay, and what bears one goes first, for the
 operator takes it first, too.
 
 Of a PodClique any pod may go: what is marked already, what has no place, what is not ready, then what has
