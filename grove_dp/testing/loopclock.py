@@ -11,6 +11,7 @@ from typing import Final
 __all__ = ["LoopClock"]
 
 WALL: Final = 1_800_000_000.0
+TICK_S: Final = 2e-6
 
 
 class LoopClock:
@@ -33,4 +34,5 @@ class LoopClock:
         return now + self._wall_offset
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        # looptime counts microseconds: less than one would never pass
+        await asyncio.sleep(seconds + TICK_S if seconds > 0.0 else 0.0)

@@ -214,6 +214,9 @@ class Replicas:
             await self._writer.merge(
                 CLIQUES, picture.owner.metadata.namespace, name, {"status": {"recovery": document}}, "status"
             )
+        self._record(picture, revival)
+
+    def _record(self, picture: Picture, revival: Recovery) -> None:
         about = Reference.to(SETS, picture.owner.metadata)
         for reason, message in revival.told:
             self._recorder.record(about, reason, message, action="Recover", kind="Warning")
@@ -234,7 +237,8 @@ class Replicas:
         again = plan.recovery.look_again_s
         if self._boards.put(key, summary(picture), stage(picture, plan.rollout)):
             self._wake(key.set, SUMMED_S)
-        patches = list(self._statuses(picture))
+        self._record(picture, plan.recovery)
+        patches = list(self._statuses(picture, plan.rollout))
         if patches:
             wait_s = self._wait_s(key, picture)
             if wait_s > 0.001:
@@ -261,18 +265,22 @@ class Replicas:
         limit_s = SOON_S if _suffers(picture) else SETTLING_S[min(held.writes, len(SETTLING_S) - 1)]
         return since + limit_s - now
 
-    def _statuses(self, picture: Picture) -> Iterator[tuple[Resource, str, dict[str, object]]]:
+    def _statuses(
+        self, picture: Picture, update: Rollout
+    ) -> Iterator[tuple[Resource, str, dict[str, object]]]:
         now = self._clock.wall()
         for name, clique in picture.cliques.items():
             if clique.held is not None:
                 held = self._watched.cliques.get(picture.owner.metadata.namespace, name)
-                patch = status_patch(held.status if held else None, clique_status(clique, picture, now))
+                patch = status_patch(
+                    held.status if held else None, clique_status(clique, picture, now, update)
+                )
                 if patch:
                     yield CLIQUES, name, patch
         for group in picture.replica.groups:
             held = self._watched.groups.get(picture.owner.metadata.namespace, group.name)
             if held is not None and group.name in picture.groups:
-                patch = status_patch(held.status, group_status(group, picture, now))
+                patch = status_patch(held.status, group_status(group, picture, now, update))
                 if patch:
                     yield GROUPS, group.name, patch
         for gang in picture.replica.gangs:

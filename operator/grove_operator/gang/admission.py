@@ -373,7 +373,7 @@ class Admission:
         if pins.flying:
             return
         pins.extra_refused_at = -1
-        if waiting_for_room and now - self._freed[1] < EXTRA_S:
+        if waiting_for_room and now < self._freed[1] + EXTRA_S:
             if any(group.extra for group in crowd.groups):
                 self._again(self._freed[1] + EXTRA_S)
                 self._dirty.add(key)
@@ -435,7 +435,7 @@ class Admission:
                 continue
             refused = pod.unschedulable and not pod.status.nominated_node_name
             limit_s = min(REFUSED_S, self._times.confirm_s) if refused else self._times.confirm_s
-            if now - pins.released[uid] >= limit_s:
+            if now >= pins.released[uid] + limit_s:
                 late.append(pod)
             else:
                 self._again(pins.released[uid] + limit_s)
@@ -493,7 +493,7 @@ class Admission:
             if self._boards.waiting.get(key) is not None:
                 self._meter.gang_waited(now - pins.since)
             pins.since, pins.told = now, ""
-        elif now - pins.since >= TOLD_S and pins.told != waiting.reason:
+        elif now >= pins.since + TOLD_S and pins.told != waiting.reason:
             pins.told = waiting.reason
             about = Reference.to(GANGS, gang.metadata)
             self._recorder.record(about, waiting.reason, waiting.message, action="Schedule", kind="Warning")
