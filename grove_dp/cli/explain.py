@@ -1,12 +1,15 @@
-"""`grove-dp explain`: why a running frontend placed a request where it did, why an autoscaler scaled."""
+"""`grove-dp explain`: why a frontend placed a request where it did, an autoscaler scaled, a gang waits."""
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grove_dp.errors import GroveError
+from grove_dp.errors import ConfigurationError, GroveError
 
 if TYPE_CHECKING:
+    from grove_operator.explain import Explanation
+
     from grove_dp.cli.main import Subparsers
 
 __all__ = ["add_parser", "run"]
@@ -25,22 +28,32 @@ class NoFrontend(GroveError):
 
 def add_parser(subparsers: "Subparsers") -> None:
     """What to explain, and whom to ask."""
-    parser = subparsers.add_parser("explain", description="Ask a running process why it did what it did.")
+    parser = subparsers.add_parser(
+        "explain",
+        description="Ask a running process, or of gangs the cluster, why things are as they are.",
+    )
     parser.add_argument(
         "what",
-        choices=("route", "scale"),
-        help="route: where a frontend placed requests; scale: what an autoscaler decided",
+        choices=("route", "scale", "gang"),
+        help="route: where requests were placed; scale: what an autoscaler decided; gang: what it waits for",
     )
-    parser.add_argument("id", nargs="?", help="x-request-id, or the name of a TokenAutoscaler; without, all")
+    parser.add_argument(
+        "id", nargs="?", help="x-request-id, or the name of a TokenAutoscaler; without, all; or of a PodGang"
+    )
     parser.add_argument(
         "--admin", metavar="URL", help="the admin port (http://127.0.0.1:9090; of an autoscaler 9091)"
     )
     parser.add_argument("--last", type=int, default=5, metavar="N", help="how many (5)")
     parser.add_argument("--json", action="store_true", help="as the process answers")
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="of the gang; unset: the context's")
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the gang's cluster")
+    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print."""
+    if args.what == "gang":
+        return _gang(args)
     args.admin = args.admin or _ADMIN[args.what]
     if args.what == "scale":
         return _scale(args)
@@ -55,6 +68,31 @@ def run(args: argparse.Namespace) -> int:
         return 1
     for one in found:
         _print(one)
+    return 0
+
+
+def _gang(args: argparse.Namespace) -> int:
+    """What a gang waits for."""
+    import asyncio
+    import time
+
+    import msgspec
+    from grove_operator.explain import explain, lines
+
+    from grove_dp.kube.access import connect
+
+    if not args.id:
+        raise ConfigurationError("name the PodGang: grove-dp explain gang NAME [-n NAMESPACE]")
+
+    async def ask() -> "Explanation":
+        async with await connect(args.kubeconfig, args.context) as api:
+            return await explain(api, args.namespace or api.namespace, args.id)
+
+    told = asyncio.run(ask())
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(told)).decode())
+    else:
+        print("\n".join(lines(told, time.time())))
     return 0
 
 
