@@ -54,7 +54,8 @@ class Load:
 
     def __init__(self):
         self.per_s = 0.0
-        self.work = self.arrived = 0.0
+        self.work = {}  # by the uid of a pod
+        self.arrived = 0.0
         self.at = time.monotonic()
         self.pods = []
         self.inflight = {}
@@ -88,7 +89,9 @@ class Load:
     def answer(self):
         with self.lock:
             now = time.monotonic()
-            self.work += self.per_s * (now - self.at)
+            for pod in self.pods:
+                uid, work = pod["metadata"]["uid"], self.per_s * (now - self.at) / len(self.pods)
+                self.work[uid] = self.work.get(uid, 0.0) + work
             self.arrived += 10 * self.per_s * (now - self.at)
             self.at = now
             workers = [self.worker(slot, pod) for slot, pod in enumerate(self.pods)]
@@ -125,8 +128,8 @@ class Load:
             models=["tiny"],
             draining=drained,
             inflight=self.inflight.get(meta["name"], 0),
-            work_s=self.work if slot == 0 else 0.0,
-            placed=int(10 * self.work) if slot == 0 else 0,
+            work_s=self.work.get(meta["uid"], 0.0),
+            placed=int(10 * self.work.get(meta["uid"], 0.0)),
         )
 
 
