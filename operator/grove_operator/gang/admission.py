@@ -87,6 +87,7 @@ class _Pins(msgspec.Struct):
     extra_refused_at: int = -1
     setbacks: int = 0  # in a row
     not_before: float = 0.0
+    due: float = float("inf")  # it is to be looked at then, whatever happens
     established: bool = False  # it has run as a whole
     told: str = ""
     released: dict[str, float] = {}  # uid -> when we let it go, of those not bound yet
@@ -213,7 +214,9 @@ class Admission:
         await asyncio.sleep(0)  # what comes together is looked at together
         self._stirred.clear()
 
-    def _again(self, at: float) -> None:
+    def _again(self, key: _Key, at: float) -> None:
+        pins = self._gangs[key]
+        pins.due = min(pins.due, at)
         self._due = min(self._due, at)
 
     # ------------------------------------------------------------ a pass
@@ -236,14 +239,18 @@ class Admission:
                 starved = starved or key.name
             self._note(key)
         waiting_for_room = any(self._gangs[key].refused_at >= 0 for key in self._open)
-        for key, gang, crowd in extras:
-            self._admit_extras(key, gang, crowd, waiting_for_room, now)
-            self._note(key)
+        extras = [one for one in extras if not self._gangs[one[0]].flying]
+        for key, _, _ in extras:
+            self._gangs[key].extra_refused_at = -1
+        for again in (True, False):  # who was there before, before who is new
+            for key, gang, crowd in extras:
+                self._admit_extras(key, gang, crowd, waiting_for_room, again, now)
+                self._note(key)
 
     def _note(self, key: _Key) -> None:
         """Whether it is to be looked at again though nothing of its own has changed."""
         pins = self._gangs[key]
-        if pins.refused_at >= 0 or pins.extra_refused_at >= 0 or pins.not_before > 0.0 or pins.released:
+        if pins.refused_at >= 0 or pins.extra_refused_at >= 0 or pins.due < float("inf"):
             self._open.add(key)
         else:
             self._open.discard(key)
@@ -258,11 +265,10 @@ class Admission:
             pins = self._gangs.setdefault(key, _Pins(now))
             room_grew = pins.refused_at >= 0 and pins.refused_at != self.room.freed
             extra_room = pins.extra_refused_at >= 0 and pins.extra_refused_at != self.room.freed
-            timed = 0.0 < pins.not_before <= now or pins.released
-            if not (key in dirty or room_grew or extra_room or timed):
-                if pins.not_before > now:
-                    self._again(pins.not_before)
+            if not (key in dirty or room_grew or extra_room or pins.due <= now):
+                self._due = min(self._due, pins.due)
                 continue
+            pins.due = float("inf")
             gang = held.read(PodGang)
             yield key, gang, members(gang, self._pods(key), partial(self._clique, key))
 
@@ -325,7 +331,7 @@ class Admission:
         if base and not crowd.begun and not self._is_scheduled(_Key(key.namespace, base)):
             return Waiting("BaseGangPending", f"gang {base} must have its nodes first")
         if pins.not_before > now:
-            self._again(pins.not_before)
+            self._again(key, pins.not_before)
             return Waiting(
                 "BackingOff", f"tried {pins.setbacks} times; once more when others have had a turn"
             )
@@ -366,20 +372,16 @@ class Admission:
         return answer.nodes
 
     def _admit_extras(
-        self, key: _Key, gang: PodGang, crowd: Members, waiting_for_room: bool, now: float
+        self, key: _Key, gang: PodGang, crowd: Members, waiting_for_room: bool, again: bool, now: float
     ) -> None:
-        """Pods beyond the minimum, one by one, behind all that wait for theirs."""
+        """Pods beyond the minimum, one by one; those that come *again* do not wait, their room is free."""
         pins = self._gangs[key]
-        if pins.flying:
-            return
-        pins.extra_refused_at = -1
-        if waiting_for_room and now < self._freed[1] + EXTRA_S:
-            if any(group.extra for group in crowd.groups):
-                self._again(self._freed[1] + EXTRA_S)
-                self._dirty.add(key)
-            return
+        later = waiting_for_room and now < self._freed[1] + EXTRA_S
         for group in crowd.groups:
-            for pod in group.extra if group.opened else ():
+            for pod in _extra(group, again):
+                if later and not again:
+                    self._again(key, self._freed[1] + EXTRA_S)
+                    return
                 if not self._is_placed_by_us([pod]):
                     self._release(key, [pod], {}, now)
                     continue
@@ -406,16 +408,21 @@ class Admission:
 
     async def _let_go(self, key: _Key, pod: Pod, node: str) -> None:
         meta = pod.metadata
+        retry = False
         try:
             await self._writer.merge(PODS, meta.namespace, meta.name, release_patch(pod, node))
         except GroveError as error:
             log.warning("pod %s/%s is not released: %s", meta.namespace, meta.name, error)
-            self._again(self._clock.now() + RETRY_S)
+            retry = True
         finally:
             self.room.unreserve(f"{_owner(key)}+{meta.name}")
             if (pins := self._gangs.get(key)) is not None:
                 pins.flying.discard(meta.uid)
-                self._dirty.add(key)
+                if retry:
+                    self._again(key, self._clock.now() + RETRY_S)
+                    self._open.add(key)
+                else:
+                    self._dirty.add(key)
             self._stirred.set()
 
     # ------------------------------------------------------------ whether they arrived
@@ -438,7 +445,7 @@ class Admission:
             if now >= pins.released[uid] + limit_s:
                 late.append(pod)
             else:
-                self._again(pins.released[uid] + limit_s)
+                self._again(key, pins.released[uid] + limit_s)
         if late:
             self._give_up(key, crowd, late, now)
 
@@ -498,8 +505,7 @@ class Admission:
             about = Reference.to(GANGS, gang.metadata)
             self._recorder.record(about, waiting.reason, waiting.message, action="Schedule", kind="Warning")
         elif not pins.told:
-            self._again(pins.since + TOLD_S)
-            self._dirty.add(key)
+            self._again(key, pins.since + TOLD_S)
         self._boards.hold_back(*key, waiting)
 
 
@@ -513,6 +519,13 @@ def _turn(candidate: tuple[_Key, PodGang, Members]) -> tuple[object, ...]:
         meta.creation_timestamp or "",
         key,
     )
+
+
+def _extra(group: Group, again: bool) -> list[Pod]:
+    """Pods beyond the minimum that may go: those that were on a node before, or those that were not."""
+    if not group.opened:
+        return []
+    return [pod for pod in group.extra if (pod.metadata.annotation(FORMER_NODE) is not None) is again]
 
 
 def _owner(key: _Key) -> str:

@@ -87,7 +87,7 @@ def pod(
     former: str = "",
 ) -> Wanted:
     """Pod *index* of *clique*, which stands in the set where *unit* says; *former*: where it last was."""
-    labels, annotations = _template_marks(clique)
+    labels, annotations = _template_marks(unit, clique)
     if former:
         annotations[FORMER_NODE] = former
     marks = {
@@ -108,10 +108,16 @@ def pod(
     )
 
 
-def _template_marks(clique: PodClique) -> tuple[dict[str, str], dict[str, str]]:
+def _template_marks(unit: Unit, clique: PodClique) -> tuple[dict[str, str], dict[str, str]]:
     """The template's labels and annotations, as far as others have not put theirs beside them."""
     meta = clique.metadata
     named = from_template(meta.annotations)
+    if FROM_TEMPLATE not in (meta.annotations or {}):  # another operator's: it has left no note
+        template = unit.template
+        named = {
+            "labels": frozenset(template.labels or ()),
+            "annotations": frozenset(template.annotations or ()),
+        }
     return (
         {key: value for key, value in (meta.labels or {}).items() if key in named["labels"]},
         {
