@@ -179,6 +179,32 @@ def test_tas23_what_is_preferred_is_tried_first_and_given_up():
     assert placed(room, whole(group("a", 20), preferred=RACK)).score == 0.0
 
 
+def test_of_what_is_preferred_the_outer_level_is_kept_where_the_inner_one_cannot_be():
+    room = cluster()
+    answer = placed(room, whole(group("a", 2, preferred=HOST), group("b", 1), preferred=RACK))
+    assert (len(domains(room, answer, RACK)), answer.score) == (1, 0.5)
+    room.put_node(node("n-13", {HOST: "n-13", RACK: "r-1"}, memory="160Mi"))
+    answer = placed(room, whole(group("a", 2, preferred=HOST), group("b", 1), preferred=RACK))
+    assert (domains(room, answer, RACK), domains(room, answer, HOST, "a")) == ({"r-1"}, {"n-13"})
+    assert answer.score == 1.0
+
+
+def test_a_level_without_a_place_names_itself_and_the_rest_is_untouched():
+    room = cluster()
+    before = room.free.copy()
+    groups = (group("0-lead", 4), group("0-work", 4), group("router", 1))
+    answer = refused(room, whole(*groups, configs=(AskConfig(("0-lead", "0-work"), Packing(RACK)),)))
+    assert "0-lead + 0-work needs one kubernetes.io/rack: r-0, the best of 4, holds 7 of 8" in answer.message
+    assert (room.free == before).all()
+
+
+def test_levels_that_fit_alone_but_not_together_are_told_so():
+    room = cluster(count=10)  # racks of 7 and 3
+    answer = refused(room, whole(group("a", 5, RACK), group("b", 5, RACK)))
+    assert answer.message == "All 10 pods fit, but no domains hold all levels of the gang at once."
+    assert answer.ever is False
+
+
 # Choice among places that would do
 
 
@@ -318,7 +344,9 @@ def test_many_domains_that_only_seem_to_fit_do_not_hide_one_that_does():
     ask = whole(
         group("a", 1, needs=asked(gpu=2, cpu=1)), group("b", 2, needs=asked(gpu=0, cpu=2)), required=RACK
     )
-    assert refused(room, ask).reason == "NoDomainFits"
+    assert (
+        "needs one kubernetes.io/rack: 300 have enough in sum, but not node by" in refused(room, ask).message
+    )
     room.put_node(node("roomy", {RACK: "r-x"}, gpu=8, cpu="64"))
     assert domains(room, placed(room, ask), RACK) == {"r-x"}
 

@@ -91,10 +91,15 @@ class Level:
         """How many pods want a place."""
         return sum(self.demand.values())
 
+    def keys(self, strict: bool) -> tuple[str, ...]:
+        """Labels whose values its pods must share; *strict*: of what is preferred too."""
+        wanted = (self.pack.required, self.pack.preferred if strict else None)
+        return tuple(dict.fromkeys(key for key in wanted if key))
+
     def shape(self) -> Hashable:
         """Equal for levels that must find equal places."""
         return (
-            self.pack.required,
+            self.pack,
             frozenset(self.demand.items()),
             tuple(self.fixed),
             tuple((child.shape(), times) for child, times in self.alike),

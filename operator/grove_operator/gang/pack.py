@@ -5,8 +5,9 @@
 Each level may require that its pods share one domain (nodes with one value of a label), or prefer it. What is
 preferred is tried first, then given up from the inside out: a group widens before the whole does.
 
-20 pods on 5,000 nodes cost 0.4 ms: pods of equal needs are one kind, of which arrays say how many each node
-still takes, and a domain is tried only if it has enough of everything (`bench.operator.packing`).
+20 pods on 5,000 nodes cost 0.3 ms, in a block of racks of hosts 2 ms: pods of equal needs are one kind, of
+which arrays say how many each node still takes, and a domain is tried only if it has enough of everything
+(`bench.operator.packing`).
 """
 
 from grove_operator.gang.ask import Ask, AskConfig, AskGroup, AskPod, Packing, Placement, Refusal

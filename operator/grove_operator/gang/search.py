@@ -1,9 +1,9 @@
 """The search for places, level by level, with bounded back-tracking.
 
 A domain whose sums say that it may hold a level is tried, tightest first; what is placed is noted in the
-stock's trail, so that it can be taken back when a later level finds no place. Where levels prefer a domain
-and no place is found, a second search does without: what is preferred never costs a place. After BUDGET dead
-ends the roomiest domains are tried first, with as many again; then the answer is no.
+stock's trail, so that it can be taken back when a later level finds no place. What is preferred is
+required at first, then preferred, then dropped: it never costs a place. After BUDGET dead ends the roomiest
+domains are tried first, with as many again; then the answer is no.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +21,9 @@ from grove_operator.gang.stock import LIMIT, Stock
 __all__ = ["Search"]
 
 BUDGET: Final = 256  # dead ends; one costs 20 to 100 us
+# What is preferred is required; it is tried first, and given up from the inside out; it is dropped; and the
+# roomiest domains go first. (strict, picky, tight)
+MOODS: Final = ((True, True, True), (False, True, True), (False, False, True), (False, False, False))
 
 
 class Search:
@@ -48,12 +51,14 @@ class Search:
     def found(self) -> bool:
         """Whether all pods have a place now."""
         prefer = any(level.pack.preferred for level in self._root.walk())
-        for self._picky, self._tight in ((True, True), (False, True), (False, False))[not prefer :]:
+        for mood in MOODS if prefer else MOODS[2:]:
+            self.stock.strict, self._picky, self._tight = mood
             self._budget = BUDGET
             if next(self._solve(self._root, self.stock.every, None), None):
                 return True
             if self._budget > 0 and not self._picky:
                 break  # there is nothing else to try
+        self.stock.strict = False
         return False
 
     def _solve(self, level: Level, nodes: Ints, hint: Ints | None) -> Iterator[bool]:
@@ -100,8 +105,10 @@ class Search:
             nodes = self._bound(level, nodes, required)
         if level.pack.preferred and level.pack.preferred not in required:
             if self._picky:
-                keys = (*required, level.pack.preferred)
+                keys = level.keys(strict=True)
                 yield from ((inside, hint) for inside in self._domains(level, nodes, keys))
+            if self.stock.strict:
+                return
             hint = self._gathered(level, nodes, level.pack.preferred)
         if required:
             yield from ((inside, hint) for inside in self._domains(level, nodes, required))

@@ -34,12 +34,16 @@ def refusal(room: Room, root: Level, stock: Stock, filling: Filling) -> Refusal:
 
 def _narrow(room: Room, root: Level, stock: Stock) -> str:
     """Which level finds no domain."""
+    enough: list[str] = []
     for level in root.walk():
         key = level.pack.required
-        if not key or not level.demand or (stock.copies(level, stock.every, (key,), own=True) >= 1).any():
+        if not key or not level.demand:
+            continue
+        if good := int((stock.copies(level, stock.every, (key,), own=True) >= 1).sum()):
+            enough.append(f"{_who(level)} needs one {key}: {good} have enough in sum, but not node by node")
             continue
         domains = room.nodes.domains((key,))
-        who = f"{level.name or 'the gang'} needs one {key}"
+        who = f"{_who(level)} needs one {key}"
         if not domains.count:
             return f"{who}, a label that no node has"
         held = np.zeros(domains.count)
@@ -51,7 +55,7 @@ def _narrow(room: Room, root: Level, stock: Stock) -> str:
             return f"{who}, where pods of it are already, and there is no room there for {_pods(level.total)}"
         most = f"{domains.names[best]}, the best of {domains.count}, holds {int(held[best])} of {level.total}"
         return f"{who}: {most}"
-    return "no domains hold all levels of the gang at once"
+    return enough[0] if len(enough) == 1 else "no domains hold all levels of the gang at once"
 
 
 def _causes(room: Room, kind: Kind, stock: Stock) -> Iterator[str]:
@@ -77,6 +81,10 @@ def _causes(room: Room, kind: Kind, stock: Stock) -> Iterator[str]:
         taken[list(room.clashing(kind.needs.ports))] = True
         if count := int((left & taken).sum()):
             yield f"{count} {'has' if count == 1 else 'have'} the host port taken"
+
+
+def _who(level: Level) -> str:
+    return level.name or "the gang"
 
 
 def _count(number: int, what: str) -> str:

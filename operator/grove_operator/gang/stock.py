@@ -61,6 +61,7 @@ class Stock:
     def __init__(self, room: Room, root: Level, empty: bool = False) -> None:
         self.nodes = room.nodes
         self.trail: list[Taken] = []
+        self.strict = False  # what is preferred counts as required
         self.free: Ints = (room.allocatable if empty else room.free)[: len(room.resources)].copy()
         self.every: Ints = np.arange(self.free.shape[1])
         self._masks = {kind: _mask(room, kind, empty) for kind in root.demand}
@@ -132,16 +133,21 @@ class Stock:
         if len(level.demand) > 1 and (scarce := level.wanted.get(self.scarce)):
             np.minimum(least, parts.sums(self._usable(level, nodes)) / scarce, out=least)
         for child, times in level.alike:
-            inner_keys = (*keys, child.pack.required) if child.pack.required else keys
-            inner = np.floor(self.copies(child, nodes, inner_keys, own=bool(child.pack.required)))
-            if child.pack.required:
-                below = self.parts(nodes, inner_keys)
-                outer = np.searchsorted(parts.ids, below.domains.parents[below.ids])
-                inner = np.bincount(outer, weights=inner, minlength=len(parts.ids))
+            more = child.keys(self.strict)
+            inner = np.floor(self.copies(child, nodes, keys + more, own=bool(more)))
+            if more:
+                inner = self._gathered(inner, nodes, keys, more)
             np.minimum(least, inner / times, out=least)
         if own and level.fixed and (held := parts.counts(level.fixed)).any():
             least[held == 0] = 0
         return least
+
+    def _gathered(self, inner: Floats, nodes: Ints, keys: tuple[str, ...], more: tuple[str, ...]) -> Floats:
+        """What is said of domains of *keys* and *more*, summed up by those of *keys*."""
+        codes, ids = self.parts(nodes, keys + more).ids, self.parts(nodes, keys).ids
+        for known in range(len(more), 0, -1):
+            codes = self.nodes.domains(keys + more[:known]).parents[codes]
+        return cast(Floats, np.bincount(np.searchsorted(ids, codes), weights=inner, minlength=len(ids)))
 
     def _usable(self, level: Level, nodes: Ints) -> Ints:
         """Of what is scarcest, the free part where any kind of *level* may go."""
