@@ -6,19 +6,19 @@ a process is killed), a view of all objects, and a kubelet.
 
 import asyncio
 import itertools
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random
 
 import msgspec
-from grove_operator.api import GANGS, NODES, PODS, SETS
+from grove_operator.api import BINDINGS, GANGS, NODES, PODS, SETS
 from grove_operator.crds import definitions
 
 from grove_dp.clock import SystemClock
 from grove_dp.kube.access import Access, connect
 from grove_dp.kube.cluster import open_cluster
-from grove_dp.kube.errors import AlreadyExists
 from grove_dp.kube.informer import Informer
 from grove_dp.kube.objects import Meta
+from grove_dp.testing.controlplane.api import ApiRefused
 from grove_dp.testing.controlplane.nodes import node
 from grove_dp.testing.kubeapi import InProcess, Scheduler, Server
 from grove_dp.testing.kubelet import Course, Kubelet
@@ -102,6 +102,7 @@ class Embedded:
         self.api = Access(InProcess(self.server))
         self.writes = []
         self.changed = asyncio.Event()
+        self.bindings = []
         self.courses = {}  # by the beginning of a clique's name: what becomes of its pods
         self.diary = Diary(self.clock, self._minima)
         self._scheduler = Scheduler(self.server, after_s=scheduler_after_s)
@@ -196,6 +197,7 @@ class Real:
         self.writes = []
         self.changed = asyncio.Event()
         self.courses = {}
+        self.bindings = []
         self.diary = Diary(self.clock, self._minima)
         self._kubeconfig = plane.admin.kubeconfig
         self._mark = f"{namespace}-{next(self._numbers)}"
@@ -205,13 +207,6 @@ class Real:
 
     async def __aenter__(self):
         self.api = await self._stack.enter_async_context(await connect(self._kubeconfig))
-        for document in definitions():
-            try:
-                await self.api.create(CUSTOM, document)
-            except AlreadyExists:
-                continue
-        for kind in (*KINDS, *CLUSTER_KINDS):
-            await self._served(kind)
         self._gangs = Informer(self.api, GANGS, _Seen, namespace=self.namespace)
         self._sets = Informer(self.api, SETS, _Seen, namespace=self.namespace)
         self._pods = Informer(self.api, PODS, _Seen, namespace=self.namespace)
@@ -225,16 +220,6 @@ class Real:
             await informer.synced()
         return self
 
-    async def _served(self, kind):
-        async with asyncio.timeout(15):
-            while True:
-                try:
-                    await self.api.get(kind.path(self.namespace), query={"limit": "1"})
-                except Exception:  # noqa: BLE001 - 404 until it is served
-                    await asyncio.sleep(0.1)
-                else:
-                    return
-
     async def __aexit__(self, *details):
         for task in self._tasks:
             task.cancel()
@@ -244,6 +229,8 @@ class Real:
                 SETS.path(self.namespace, document["metadata"]["name"]), {"metadata": {"finalizers": None}}
             )
             await self.api.delete(SETS.path(self.namespace, document["metadata"]["name"]))
+        for name in self.bindings:
+            await self.api.delete(BINDINGS.path(name=name))
         for name in self._nodes:
             await self.api.delete(NODES.path(name=name))
         await self._stack.aclose()
@@ -285,6 +272,15 @@ class Real:
         if not whole or whole.metadata.deletion_timestamp or staged(whole.document):
             return None
         return minima(held.document)
+
+
+def serve(plane):
+    """Have the real API server know our kinds. Once is enough."""
+    for document in definitions():
+        with suppress(ApiRefused):  # it is there
+            plane.api.create(CUSTOM, document)
+    for kind in KINDS:
+        plane.api.until(kind.path("default"), lambda _: True, 30, "it is served")
 
 
 class _Threaded:

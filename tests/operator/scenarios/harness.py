@@ -165,8 +165,9 @@ class Scene:
         """A binding of the levels that nodes are labelled with."""
         keys = {"host": "kubernetes.io/hostname"}
         listed = [{"domain": one, "key": keys.get(one, f"kubernetes.io/{one}")} for one in levels]
-        document = {"metadata": {"name": binding}, "spec": {"levels": listed}}
-        await self.api.create(BINDINGS.path(), document)
+        head = {"apiVersion": BINDINGS.api_version, "kind": BINDINGS.kind, "metadata": {"name": binding}}
+        await self.api.create(BINDINGS.path(), {**head, "spec": {"levels": listed}})
+        self.cluster.bindings.append(binding)
 
     # ------------------------------------------------------------ sets
 
@@ -419,5 +420,6 @@ def scenario(test=None, *, real=False, **options):
     stages = [pytest.param("embedded", marks=pytest.mark.looptime)]
     if real:
         programs = ("kube-scheduler", "kube-controller-manager")
-        stages.append(pytest.param("real", marks=pytest.mark.controlplane(*programs)))
+        marks = (pytest.mark.controlplane(*programs), pytest.mark.slow, pytest.mark.timeout(180))
+        stages.append(pytest.param("real", marks=marks))
     return pytest.mark.parametrize("stage", stages, indirect=True)(played)

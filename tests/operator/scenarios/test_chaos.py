@@ -12,7 +12,7 @@ from random import Random
 import pytest
 from grove_operator.api import CLIQUES, GANGS, GROUPS, SERVICES
 
-from grove_dp.kube.errors import ApiError
+from grove_dp.errors import GroveError
 from grove_dp.testing.kubelet import Course
 from tests.operator.scenarios.harness import image, scenario
 from tests.operator.scenarios.world import name, ours
@@ -49,7 +49,7 @@ class Chaos:
             (self.by_hand, 2),
         )
         happening = self.chance.choices([one for one, _ in happenings], [weight for _, weight in happenings])
-        with suppress(ApiError):  # what was to be hit has gone
+        with suppress(GroveError):  # what was to be hit has gone
             await happening[0]()
 
     async def sets(self):
@@ -148,13 +148,14 @@ class Chaos:
             await self.scene.api.delete(kind.path(self.scene.namespace, name(self.chance.choice(there))))
 
     async def over(self):
-        """No more trouble; what was lost comes back."""
+        """No more trouble; what was lost comes back, and there is room for all."""
         self.scene.cluster.faults.clear()
+        await self.scene.nodes(50)
         while self.lost:
             await self.scene.find_node(self.lost.pop())
         await self.scene.uncordon()
         for pod in (await self.scene.world()).bound():
-            with suppress(ApiError):
+            with suppress(GroveError):
                 await self.scene.set_ready(pod, True)
 
 
