@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 STARVED_S: Final = 300.0
 EXTRA_S: Final = 1.0
+PATIENCE: Final = 12  # confirm_s, for a scheduler that is slow
 REFUSED_S: Final = 1.0  # a scheduler that has said no is given so long to make room
 TOLD_S: Final = 1.0  # an Event tells of a gang that has waited so long
 RETRY_S: Final = 0.5
@@ -127,6 +128,7 @@ class Admission:
         self._stirred = asyncio.Event()
         self._freed = (0, 0.0)  # room.freed, and when it was first seen so
         self._due = float("inf")
+        self._bound_at = 0.0  # when a scheduler was last seen to bind a pod
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------ listening
@@ -151,6 +153,8 @@ class Admission:
         else:
             self.room.put_pod(change.new)
         pod = change.last
+        if pod.bound and change.new is not None and (change.old is None or not change.old.bound):
+            self._bound_at = self._clock.now()
         if pod.gang and not (change.old and change.new and pod_facts(change.old) == pod_facts(change.new)):
             key = _Key(pod.metadata.namespace, pod.gang)
             self._dirty.add(key)
@@ -440,14 +444,26 @@ class Admission:
         for uid, pod in unbound.items():
             if uid in pins.flying:
                 continue
-            refused = pod.unschedulable and not pod.status.nominated_node_name
-            limit_s = min(REFUSED_S, self._times.confirm_s) if refused else self._times.confirm_s
-            if now >= pins.released[uid] + limit_s:
+            due = self._late_at(pod, pins.released[uid])
+            if now >= due:
                 late.append(pod)
             else:
-                self._again(key, pins.released[uid] + limit_s)
+                self._again(key, due)
         if late:
             self._give_up(key, crowd, late, now)
+
+    def _late_at(self, pod: Pod, released: float) -> float:
+        """When a pod that was *released* then should have had its node.
+
+        One that the scheduler has not judged may only be behind others: as long as it binds some, time is not
+        counted, for pods that were made anew would have to wait behind even more.
+        """
+        limit_s = self._times.confirm_s
+        if pod.condition("PodScheduled") is None:
+            return min(max(released, self._bound_at) + limit_s, released + PATIENCE * limit_s)
+        if pod.unschedulable and not pod.status.nominated_node_name:
+            limit_s = min(REFUSED_S, limit_s)
+        return released + limit_s
 
     def _give_up(self, key: _Key, crowd: Members, late: list[Pod], now: float) -> None:
         pins = self._gangs[key]
