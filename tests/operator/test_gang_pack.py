@@ -539,3 +539,39 @@ def test_what_is_preferred_never_costs_a_place(nodes, count, whole_too):
     assert isinstance(place(small(nodes), wish), Placement) is isinstance(
         place(small(nodes), bare), Placement
     )
+
+
+KEYS = st.sampled_from([None, None, BLOCK, RACK, HOST])
+PACKS = st.builds(Packing, KEYS, KEYS)
+PARTS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 2), PACKS, st.booleans()), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=8, max_size=8), PARTS, PACKS, PACKS, st.integers(0, 7))
+def test_every_level_keeps_its_domain_and_no_node_is_overcommitted(gpus, parts, outer, inner, there):
+    room = Room()
+    for at, count in enumerate(gpus):
+        labels = {BLOCK: f"b-{at // 4}", RACK: f"r-{at // 2}", HOST: f"n-{at}"}
+        room.put_node(node(f"n-{at}", labels, gpu=count))
+    groups = tuple(
+        group(
+            f"g{at}", count, pack.required, pack.preferred, needs=asked(gpu=size), fixed=[f"n-{there}"] * held
+        )
+        for at, (count, size, pack, held) in enumerate(parts)
+    )
+    config = AskConfig(tuple(one.name for one in groups[:2]), inner)
+    ask = Ask(groups, outer, (config,))
+    answer = place(room, ask)
+    if isinstance(answer, Refusal):
+        return
+    placed(room, ask)
+    for members, pack in ((groups, outer), (groups[:2], inner), *(((one,), one.pack) for one in groups)):
+        nodes = {answer.nodes[pod.key] for one in members for pod in one.pods}
+        if pack.required and nodes:
+            nodes |= {name for one in members for name in one.fixed}
+            labels = {
+                room.nodes.nodes[room.nodes.slots[name]].metadata.labels[pack.required] for name in nodes
+            }
+            assert len(labels) == 1
