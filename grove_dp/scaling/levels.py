@@ -95,7 +95,9 @@ class _Plan:
         return sum(self.counts[each.key] - self.written_off(each) for each in component.targets)
 
     def written_off(self, target: Target) -> int:
-        return target.pending if target.key in self.refused else 0
+        """Of those counted, the ones that found no place; they are the first to go."""
+        gone = max(0, target.replicas - self.counts[target.key])
+        return max(0, target.pending - gone) if target.key in self.refused else 0
 
     def least(self, component: Component, target: Target) -> int:
         """Under which it must not be; 0 only where that is allowed and nothing is wished for."""
@@ -158,7 +160,7 @@ class _Plan:
 
         def spare(target: Target) -> tuple[bool, int, int]:
             over = self.counts[target.key] - self.least(component, target)
-            return self.written_off(target) > target.replicas - self.counts[target.key], over, target.index
+            return self.written_off(target) > 0, over, target.index
 
         chosen = max(able, key=spare)
         left = self.counts[chosen.key] - 1
@@ -280,4 +282,4 @@ def _spared(plan: _Plan, component: Component, here: int) -> bool:
         return False
     if component.spec.level == "set":
         return need <= (here - 1) * _per_replica(component)
-    return need <= sum(plan.counts[target.key] for target in component.targets if target.index < here - 1)
+    return need <= sum(target.replicas for target in component.targets if target.index < here - 1)
