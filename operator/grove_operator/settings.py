@@ -131,7 +131,6 @@ class Gang(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, count("releases of what was not bound before the gang is taken back", ge=1, le=100)
     ] = 3
     backoff_s: Annotated[float, seconds("first wait of a gang that was taken back; doubles", ge=0.1)] = 5.0
-    backoff_max_s: Annotated[float, seconds("its longest wait", ge=0.1)] = 300.0
 
 
 class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,12 +230,6 @@ def _ports_differ(s: OperatorSettings) -> Objection:
     return "health.port", f"must not be webhooks.port, {s.webhooks.port}"
 
 
-def _gang_waits_grow(s: OperatorSettings) -> Objection:
-    if s.gang.backoff_s <= s.gang.backoff_max_s:
-        return None
-    return "gang.backoff_max_s", f"must not be less than gang.backoff_s, {s.gang.backoff_s:g} seconds"
-
-
 RULES = (
     _leader_gives_up_before_others_take,
     _default_scheduler_is_enabled,
@@ -244,7 +237,6 @@ RULES = (
     _url_is_https,
     _injection_has_files,
     _ports_differ,
-    _gang_waits_grow,
 )
 
 OPERATOR = Program(

@@ -79,7 +79,6 @@ def test_variables_that_kubernetes_makes_of_our_service_are_none_of_ours():
         (["--webhooks.inject_ca_from", "x"], "must be NAMESPACE/CERTIFICATE"),
         (["--webhooks.inject_ca_from", "ns/x"], "needs webhooks.cert_dir"),
         (["--health-port", "9443"], "health.port: must not be webhooks.port"),
-        (["--gang.backoff_max_s", "1"], "gang.backoff_max_s: must not be less than"),
         (["--scheduler.backend", "onw"], "did you mean own?"),
         (["--workers", "0"], "--workers: work.workers: expected `int` >= 1"),
     ],
