@@ -7,7 +7,8 @@ api ─┬─ Operator       works while it leads
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from grove_dp.clock import Clock
@@ -34,7 +35,12 @@ async def serve(api: Access, settings: OperatorSettings, identity: str, clock: C
     if settings.webhooks.enabled:
         webhooks = Webhooks(api, settings, operator.world, metrics, clock)
         checks["webhooks"] = webhooks.missing
-    listening = health.serving(checks, metrics.page, settings.health.host, settings.health.port)
+
+    def page(accept: str) -> tuple[bytes, str]:
+        metrics.gangs(_phases(operator))
+        return metrics.page(accept)
+
+    listening = health.serving(checks, page, settings.health.host, settings.health.port)
     async with listening as port, asyncio.TaskGroup() as group:
         _log.info("operator", extra={"cluster": api.host, "identity": identity, "health_port": port})
         group.create_task(operator.run(), name="operator")
@@ -42,6 +48,12 @@ async def serve(api: Access, settings: OperatorSettings, identity: str, clock: C
             group.create_task(webhooks.run(), name="webhooks")
             registering = _while(lambda: operator.leading, webhooks.register, clock)
             group.create_task(registering, name="registrations")
+
+
+def _phases(operator: Operator) -> Mapping[str, int]:
+    """How many gangs are in each phase; told by the leader alone, or sums over operators would be wrong."""
+    gangs = operator.watched.gangs if operator.leading else ()
+    return Counter(str(held.status.get("phase") or "Pending") for held in gangs)
 
 
 async def _while(holds: Callable[[], bool], work: Callable[[], Awaitable[object]], clock: Clock) -> None:

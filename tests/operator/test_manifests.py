@@ -177,16 +177,15 @@ def test_with_these_rights_and_no_others_a_set_runs_and_goes(
         controlplane.api.create(sets, ordered_set(kube_namespace))
         stored = controlplane.api.get(f"{sets}/web")
         controlplane.api.until(pods, all_ready(3), 30, "its pods run")
+        until_told(health, 'grove_dp_operator_gangs{state="Running"} 2.0')
         controlplane.kubectl("delete", "-n", kube_namespace, "pcs", "web", "--timeout=30s")
         controlplane.api.until(pods, lambda found: not found["items"], 30, "its pods are gone")
-        with urlopen(f"http://127.0.0.1:{health}/metrics", timeout=10) as answer:
-            figures = answer.read().decode()
+        figures = until_told(health, "grove_dp_operator_leader 1.0")
     finally:
         code = running.end()
     told = "".join(running.lines)
     assert code == 0, told
     assert 'outcome="Forbidden"' not in figures
-    assert "grove_dp_operator_leader 1.0" in figures
     assert "403" not in told
     assert "forbidden" not in told.lower()
     assert stored["spec"]["template"]["terminationDelay"] == "4h0m0s"
@@ -196,6 +195,18 @@ def until_there(controlplane, path, running):
     deadline = time.monotonic() + 30
     while controlplane.api.call("GET", path).status != 200:
         assert time.monotonic() < deadline, (path, running.lines)
+        time.sleep(0.1)
+
+
+def until_told(health, line):
+    """The figures, once *line* is among them."""
+    deadline = time.monotonic() + 20
+    while True:
+        with urlopen(f"http://127.0.0.1:{health}/metrics", timeout=10) as answer:
+            figures = answer.read().decode()
+        if line in figures:
+            return figures
+        assert time.monotonic() < deadline, figures
         time.sleep(0.1)
 
 
