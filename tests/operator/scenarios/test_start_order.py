@@ -65,7 +65,7 @@ async def test_so2_a_scaled_gang_does_not_wait_for_parents_outside_of_it(scene):
     await scene.apply("workload4")
     await scene.until(lambda world: len(world.running("wl4-0-sg-x-1")) == 4, 100)
     assert (await scene.world()).count("wl4-0-sg-x-0") == (0, 4)
-    await scene.until(lambda world: world.count() == (10, 0), 1200)
+    await scene.until(lambda world: world.count() == (10, 0), 2500)
 
 
 @scenario
