@@ -1,6 +1,8 @@
 """The operator's figures as Prometheus reads them."""
 
 import asyncio
+import re
+from pathlib import Path
 
 from grove_operator.metrics import OperatorMetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -95,3 +97,16 @@ def test_the_page_is_openmetrics_for_those_who_ask_for_it():
     assert kind.startswith("application/openmetrics-text")
     names = {family.name for family in openmetrics(body.decode())}
     assert {"grove_dp_operator_writes", "grove_dp_operator_leader", "process_cpu_seconds"} <= names
+
+
+def test_the_documentation_names_every_figure_and_no_other():
+    metrics = OperatorMetrics()
+    metrics.certificate_ends_s = 1.0
+    metrics.wrote("Pod", "create", "ok")
+    metrics.gangs({"Running": 1})
+    metrics.follow(Controller("sets", None, clock=ManualClock()).reading)
+    shown = re.findall(r"^# TYPE (grove_dp_operator\w+) (\w+)$", metrics.page("")[0].decode(), re.MULTILINE)
+    text = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    told = re.findall(r"^\| `(grove_dp_operator\w+)` \| (\w+) \|", text, re.MULTILINE)
+    created = {(name, kind) for name, kind in shown if name.endswith("_created")}
+    assert set(shown) - created == set(told)

@@ -1,6 +1,8 @@
 """The operator's settings: where they come from, and what is wrong with them."""
 
 import argparse
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -104,3 +106,13 @@ def test_every_duration_has_its_unit_in_its_name():
 
 def test_the_settings_have_a_schema():
     assert msgspec.json.schema(OperatorSettings)["$defs"]["Webhooks"]["properties"]["port"]["default"] == 9443
+
+
+def test_the_documentation_names_settings_that_there_are():
+    text = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    sections = {field.section for field in OPERATOR.fields.values()}
+    named = {word for word in re.findall(r"`([a-z]+\.[a-z_]+)[:`]", text) if word.split(".")[0] in sections}
+    assert len(named) > 10
+    assert named - {"topology.yaml"} <= set(OPERATOR.fields)  # a sample
+    flags = {flag for _, flag in re.findall(r"`([a-z]+\.[a-z_]+)` \(`(--[a-z-]+)`\)", text)}
+    assert flags <= {alias for aliases in OPERATOR.aliases.values() for alias in aliases}
