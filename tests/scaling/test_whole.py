@@ -1,0 +1,162 @@
+"""Everything real but the GPUs: operator, autoscaler, frontend, workers as pods; load comes and goes.
+
+clients ──► grove-dp serve (process) ──► worker-sims, the containers of pods
+                 │ /signals                  ▲ kubelet
+                 ▼                           │
+fleet ── /scale, drain ──► embedded API server ◄── operator
+"""
+
+import asyncio
+import itertools
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+
+import aiohttp
+import msgspec
+import pytest
+from grove_operator.crds import definitions as grove_definitions
+from grove_operator.main import Operator
+from grove_operator.settings import Leader, OperatorSettings
+
+from grove_dp.clock import SystemClock
+from grove_dp.kube.access import connect
+from grove_dp.kube.candidate import LeaseTimes
+from grove_dp.metering.external.overview import fetch_with
+from grove_dp.scaling.crds import definitions
+from grove_dp.scaling.fleet import Fleet
+from grove_dp.scaling.kinds import AUTOSCALERS, CLIQUES, SETS
+from grove_dp.scaling.settings import Settings
+from grove_dp.testing.controlplane.nodes import node
+from grove_dp.testing.frontend import Frontend, eventually, free_port
+from grove_dp.testing.kubeapi import Scheduler, Server
+from grove_dp.testing.kubeapi.serve import serving
+from grove_dp.testing.kubelet import Kubelet
+from grove_dp.testing.simpods import SimPods
+from tests.scaling.world import CRDS, autoscaler
+
+pytestmark = pytest.mark.timeout(150)
+
+NAMESPACE = "default"
+CLIQUE = CLIQUES.path(NAMESPACE, "chat-0-decode")
+THINK_S = 0.4
+PACE = {"holdSeconds": 6, "startupSeconds": 3, "drainSeconds": 30, "pendingSeconds": 30}
+
+
+class Clients:
+    """So many chat, think, and chat again; every answer is judged."""
+
+    def __init__(self, frontend):
+        self.frontend = frontend
+        self.numbers = itertools.count()
+        self.good, self.bad, self.tasks = 0, [], []
+        self.wanted = 0
+
+    def be(self, number):
+        """From now on; whoever is too many goes after the answer."""
+        new = range(self.wanted, number)
+        self.wanted = number
+        self.tasks += [asyncio.create_task(self.run(place)) for place in new]
+
+    async def run(self, place):
+        while place < self.wanted:
+            number = next(self.numbers)
+            content = f"{number} " + "say something else each time " * 20
+            told = {"messages": [{"role": "user", "content": content}], "max_tokens": 24, "stream": True}
+            body = msgspec.json.encode(told)
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            answer = await self.frontend.ask(f"{head}Content-Length: {len(body)}\r\n\r\n".encode(), body)
+            if answer.status == 200 and b"[DONE]" in answer.body and b'"error"' not in answer.body:
+                self.good += 1
+            else:
+                self.bad.append(f"{answer.status} {answer.body[-300:]!r}")
+            await asyncio.sleep(THINK_S)
+
+    async def end(self):
+        self.be(0)
+        await asyncio.gather(*self.tasks)
+
+
+def chat_set(port):
+    container = {
+        "name": "vllm",
+        "image": "vllm:1",
+        "ports": [{"name": "http", "containerPort": port}],
+        "resources": {"limits": {"nvidia.com/gpu": "1"}},
+    }
+    spec = {"roleName": "decode", "replicas": 1, "minAvailable": 1, "podSpec": {"containers": [container]}}
+    template = {"cliques": [{"name": "decode", "spec": spec}]}
+    return {
+        "apiVersion": "grove.io/v1alpha1",
+        "kind": "PodCliqueSet",
+        "metadata": {"name": "chat"},
+        "spec": {"replicas": 1, "template": template},
+    }
+
+
+@asynccontextmanager
+async def running(work):
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def system(tmp_path):
+    server, port, clock = Server(SystemClock()), free_port(), SystemClock()
+    arguments = ["--profile", "tiny-cpu", "--max-num-seqs", "4", "--shutdown-timeout", "10"]
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(serving(server, tmp_path))
+        api = await stack.enter_async_context(await connect(served.kubeconfig))
+        for document in (*grove_definitions(), *definitions()):
+            await api.create(CRDS, document)
+        await api.create("/api/v1/nodes", node("n1"))
+        containers = stack.enter_context(SimPods(port, arguments))
+        await stack.enter_async_context(Scheduler(server))
+        await stack.enter_async_context(Kubelet(api, containers=containers))
+        settings = OperatorSettings(leader=Leader(enabled=False))
+        await stack.enter_async_context(running(Operator(api, settings).run()))
+        await api.create(SETS.path(NAMESPACE), chat_set(port))
+        frontend = Frontend(
+            workers={"kubernetes": "grove.io/podclique"},
+            kubernetes={"kubeconfig": str(served.kubeconfig)},
+        )
+        stack.push_async_exit(frontend.__aexit__)
+        await frontend.start()
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        fleet = Fleet(
+            api,
+            Settings(frontends=(frontend.admin_url,), tick_seconds=0.5, window_seconds=5.0),
+            fetch_with(session),
+            clock,
+            Random(1),
+            identity="whole",
+            times=LeaseTimes(fresh=True),
+        )
+        await stack.enter_async_context(running(fleet.run()))
+        yield api, frontend
+
+
+async def test_load_comes_and_goes_and_no_request_fails(system):
+    api, frontend = system
+    component = {"name": "decode", "maxReplicas": 4, "decodeTokensPerSecond": 150}
+    await api.create(AUTOSCALERS.path(NAMESPACE), autoscaler(component, behavior=PACE))
+
+    async def replicas():
+        return (await api.get(CLIQUE))["spec"]["replicas"]
+
+    async def ready():
+        return sum(row["state"] == "ready" for row in (await frontend.workers()).values())
+
+    clients = Clients(frontend)
+    clients.be(14)
+    await eventually(replicas, lambda count: count >= 3, 30, "more are asked for")
+    await eventually(ready, lambda count: count >= 3, 30, "and serve")
+    clients.be(1)
+    await eventually(replicas, lambda count: count == 1, 60, "fewer are left")
+    await eventually(ready, lambda count: count == 1, 30, "and the others are gone")
+    await clients.end()
+    assert clients.bad == []
+    assert clients.good > 20
