@@ -16,7 +16,7 @@ from grove_dp.clock import Clock, SystemClock
 from grove_dp.kube.access import Access
 from grove_dp.kube.controller import Again, Controller
 from grove_dp.kube.events import Recorder
-from grove_dp.kube.lease import Candidate, LeaseTimes, exit_at_once, lead_as
+from grove_dp.kube.lease import Candidate, exit_at_once, lead_as
 from grove_dp.kube.pace import Pace
 from grove_operator.api import ClusterTopologyBinding, PodCliqueSet
 from grove_operator.applying import Writer
@@ -94,13 +94,12 @@ class Operator:
             await self._work()
             return
         namespace = leader.namespace or self._api.namespace or "default"
-        times = LeaseTimes(duration_s=leader.duration_s, deadline_s=leader.deadline_s, retry_s=leader.retry_s)
         self._candidate = Candidate(
             self._api,
             namespace,
             leader.lease,
             self._identity,
-            times=times,
+            times=leader.times,
             clock=self._clock,
             rng=self._rng,
         )
