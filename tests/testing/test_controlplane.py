@@ -328,6 +328,22 @@ def test_two_at_once_do_not_collide_one_restarts_alone_and_its_end_leaves_nothin
     assert not folder.exists()
 
 
+def test_what_a_user_wrote_and_whether_it_was_accepted_is_in_the_audit_log(found):
+    maps = "/api/v1/namespaces/default/configmaps"
+    with ControlPlane(found=found, audit=True) as plane:
+        api = plane.connect(plane.user("ada", "system:masters"))
+        api.create(maps, {"metadata": {"name": "one"}})
+        api.patch(f"{maps}/one", {"data": {"key": "word"}})
+        api.get(f"{maps}/one")
+        assert api.call("DELETE", f"{maps}/two").status == 404
+        told = [write for write in plane.writes() if write.user == "ada"]
+    assert [(write.verb, write.resource, write.name, write.done) for write in told] == [
+        ("create", "configmaps", "one", True),
+        ("patch", "configmaps", "one", True),
+        ("delete", "configmaps", "two", False),
+    ]
+
+
 def test_an_owner_that_is_killed_takes_all_along_and_the_next_start_sweeps_its_folder():
     owner = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(OWNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

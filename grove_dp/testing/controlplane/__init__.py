@@ -13,6 +13,7 @@
 `certificates`  authorities and what they sign
 `tokens`        service-account tokens of any age
 `api`           a small client, kubeconfigs
+`audit`         who wrote what, as the API server saw it
 `nodes`         fake nodes
 `progress`      a build's progress, on a terminal and elsewhere
 

@@ -16,11 +16,13 @@ from typing import Any
 
 import msgspec
 
+from grove_dp.testing.controlplane.audit import POLICY
 from grove_dp.testing.controlplane.certificates import Credential
 
-__all__ = ["SERVICE_ADDRESS", "Place", "api_server", "controller_manager", "etcd", "scheduler"]
+__all__ = ["AUDIT_LOG", "SERVICE_ADDRESS", "Place", "api_server", "controller_manager", "etcd", "scheduler"]
 
 SERVICE_ADDRESS = "10.0.0.1"
+AUDIT_LOG = "audit.log"
 GANG_MINOR = 36
 GATES = "HPAScaleToZero=true"
 GANG_GATES = f"{GATES},GenericWorkload=true,GangScheduling=true"
@@ -75,8 +77,10 @@ def etcd(at: Place) -> list[str]:
     ]
 
 
-def api_server(at: Place, serving: Credential, front_proxy: Credential, clients: Path) -> list[str]:
-    """RBAC, client certificates, service-account tokens, and the aggregator."""
+def api_server(
+    at: Place, serving: Credential, front_proxy: Credential, clients: Path, *, audit: bool = False
+) -> list[str]:
+    """RBAC, client certificates, service-account tokens, the aggregator; on request a log of all writes."""
     gang = ["--runtime-config=scheduling.k8s.io/v1alpha2=true"] if at.gang else []
     return [
         f"--etcd-servers=http://127.0.0.1:{at.etcd}",
@@ -106,6 +110,7 @@ def api_server(at: Place, serving: Credential, front_proxy: Credential, clients:
         "--max-mutating-requests-inflight=0",
         "--profiling=false",
         "--allow-privileged=true",
+        *(_audit(at) if audit else ()),
         *gang,
         *_gates(at),
     ]
@@ -145,6 +150,12 @@ def controller_manager(at: Place, serving: Credential, kubeconfig: Path, authori
         "--horizontal-pod-autoscaler-cpu-initialization-period=0s",
         *_gates(at),
     ]
+
+
+def _audit(at: Place) -> list[str]:
+    policy = at.folder / "audit.yaml"
+    policy.write_bytes(msgspec.json.encode(POLICY))  # JSON is YAML
+    return [f"--audit-policy-file={policy}", f"--audit-log-path={at.file(AUDIT_LOG)}"]
 
 
 def _serving(credential: Credential) -> list[str]:

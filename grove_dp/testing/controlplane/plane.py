@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from grove_dp.testing.controlplane import flags
+from grove_dp.testing.controlplane import audit, flags
 from grove_dp.testing.controlplane.api import Access, Api, ApiRefused, Document, write_kubeconfig
+from grove_dp.testing.controlplane.audit import Write
 from grove_dp.testing.controlplane.binaries import Programs, programs
 from grove_dp.testing.controlplane.certificates import Authority, Credential, private_key_pem, public_key_pem
 from grove_dp.testing.controlplane.folder import OwnedFolder
@@ -40,14 +41,20 @@ SERVED = (HOST, "localhost")
 
 
 class ControlPlane:
-    """Runs between `start` and `close`, or inside a `with`. *found*: its programs, if known."""
+    """Runs between `start` and `close`, or inside a `with`. *audit*: for `writes`; *found*: its programs."""
 
     def __init__(
-        self, *, scheduler: bool = False, controller_manager: bool = False, found: Programs | None = None
+        self,
+        *,
+        scheduler: bool = False,
+        controller_manager: bool = False,
+        audit: bool = False,
+        found: Programs | None = None,
     ) -> None:
         self.programs = found or programs()
         self._wanted = ["kube-scheduler"] * scheduler + ["kube-controller-manager"] * controller_manager
         self._files = {name: self.programs.file(name) for name in ("etcd", "kube-apiserver", *self._wanted)}
+        self._audit = audit
         self._processes: dict[str, Process] = {}
         self._apis: list[Api] = []
 
@@ -98,7 +105,9 @@ class ControlPlane:
         self.admin = self.user("admin", "system:masters")
         self.api = self.connect(self.admin)
         self._run(self._process("etcd", flags.etcd(place), etcd_ready(place.etcd, self.folder.name)))
-        arguments = flags.api_server(place, self._serving, self.front_proxy, self.authority.certificate)
+        arguments = flags.api_server(
+            place, self._serving, self.front_proxy, self.authority.certificate, audit=self._audit
+        )
         self._run(self._server("kube-apiserver", arguments, place.api_server))
         self._run(*(self._component(name) for name in self._wanted))
 
@@ -158,6 +167,10 @@ class ControlPlane:
     def log(self, name: str) -> str:
         """What a program wrote so far."""
         return self._processes[name].log()
+
+    def writes(self) -> Iterator[Write]:
+        """What every user wrote so far, as the API server saw it. Only with *audit*."""
+        return audit.writes(self.folder / flags.AUDIT_LOG)
 
     def _make_certificates(self) -> None:
         def authority(name: str) -> Authority:
