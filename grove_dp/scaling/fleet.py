@@ -121,7 +121,7 @@ class Fleet:
     @property
     def synced(self) -> bool:
         """The cluster has been seen."""
-        return all(informer.is_synced for informer in self._informers)
+        return all(informer.is_synced for informer in self._needed)
 
     def explained(self) -> list[dict[str, Any]]:
         """The last tick of every autoscaler here, and who leads."""
@@ -146,13 +146,18 @@ class Fleet:
         ours: list[Informer[Any]] = [self._autoscalers] if self._settings.watch else []
         return [*ours, self._sets, self._cliques, self._groups, self._pods, self._hpas]
 
+    @property
+    def _needed(self) -> list[Informer[Any]]:
+        """Without TokenAutoscalers those of the file can be scaled: a cluster need not know the kind."""
+        return self._informers[bool(self._settings.watch and self._settings.autoscalers) :]
+
     async def run(self) -> None:
         """Follow the autoscalers that there are, until cancelled."""
         self._autoscalers.listen(self._heard)
         async with self._recorder, asyncio.TaskGroup() as group:
             for informer in self._informers:
                 group.create_task(informer.run())
-            for informer in self._informers:
+            for informer in self._needed:
                 await informer.synced()
             try:
                 while True:

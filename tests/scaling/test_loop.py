@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from grove_dp.scaling.settings import Settings
-from tests.scaling.world import CLIQUES, DRAIN, GROUPS, PODS, SETS, autoscaler, clique_template
+from tests.scaling.world import CLIQUES, CRDS, DRAIN, GROUPS, PODS, SETS, autoscaler, clique_template
 
 DECODE = "chat-0-decode"
 
@@ -69,7 +69,8 @@ async def test_a_dry_run_decides_and_writes_nothing(chat):
         assert await chat.status() == {}
 
 
-async def test_an_autoscaler_of_the_file_needs_no_object(chat):
+async def test_an_autoscaler_of_the_file_needs_no_object_and_not_even_the_kind(chat):
+    await chat.api.delete(f"{CRDS}/tokenautoscalers.grove-dp.io")
     document = autoscaler()
     listed = [{"name": "chat", "namespace": "default", "spec": document["spec"]}]
     settings = msgspec.convert(

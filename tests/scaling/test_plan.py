@@ -1,6 +1,8 @@
 """A tick's thinking, tick after tick: the hold, what is pending, what grew, what is marked."""
 
 import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from grove_dp.scaling.actuator import Failure, Outcome
 from grove_dp.scaling.kinds import Autoscaler, Behavior, ComponentSpec, Span
@@ -14,7 +16,9 @@ class Mind:
     """Ticks of one autoscaler, ten seconds apart."""
 
     def __init__(self, **more):
-        self.one = Autoscaler(namespace="ml", name="chat", spec=spec(behavior=QUICK, **more))
+        components = more.pop("components", ())
+        asked = spec(*components, behavior=QUICK, **more)
+        self.one = Autoscaler(namespace="ml", name="chat", spec=asked)
         self.memory, self.now = Memory(), 0.0
 
     def tick(self, load, there, missing=(), known=2):
@@ -93,6 +97,51 @@ def test_the_set_grows_only_after_components_have_lacked_room_for_a_while():
     full = of(2, ceiling=2)
     assert to(mind.ticks(6, 4.0, full)) == []
     assert to(mind.ticks(2, 4.0, full)) == [(2, None)]
+
+
+# ------------------------------------------------------------ whatever comes
+
+ticks = st.lists(
+    st.tuples(
+        st.floats(0, 12),  # load
+        st.sampled_from([None] * 6 + ["gap", "room", "crowd", "update", "hpa"]),
+        st.none() | st.integers(0, 9),  # a hand that scales
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ticks, st.integers(1, 3), st.booleans())
+def test_through_any_course_of_events_its_promises_hold(course, minimum, to_zero):
+    mind = Mind(components=(ComponentSpec(name="decode", scale_to_zero=to_zero, max_replicas=12),))
+    count, room, grown_at, wished = max(2, minimum), 99, -1e9, []
+    for load, event, hand in course:
+        room = {"room": 99, "crowd": count - 1}.get(event, room)
+        if hand is not None:
+            grown_at = mind.now if hand > count else grown_at
+            count = hand
+        there = of(count, minimum=minimum, scheduled=min(count, room), hpa="x" if event == "hpa" else "")
+        if event == "update":
+            there = msgspec.structs.replace(there, top=msgspec.structs.replace(there.top, updating=True))
+        zero = component(there.components[0].targets[0], scale_to_zero=to_zero, max_replicas=12)
+        there = msgspec.structs.replace(there, components=(zero,))
+        decision = mind.tick(load, there, missing=("a: OSError",) if event == "gap" else (), known=count)
+        wished.append((mind.now, decision.wishes["decode"].grow_to))
+        made = [step.move for step in decision.steps if step.now]
+        if event in ("gap", "hpa"):
+            assert made == []
+        for move in made:
+            assert move.to == 0 or minimum <= move.to <= max(12, minimum)
+            assert move.to > 0 or to_zero
+            if move.grows:
+                grown_at = mind.now
+            elif count <= 12:
+                assert event != "update"
+                assert mind.now - grown_at >= 90
+                recent = [wish for at, wish in wished if at > mind.now - 100]
+                assert move.to >= min(max(recent), 12) or count > room
+            count = move.to
 
 
 def decided():

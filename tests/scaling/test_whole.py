@@ -25,12 +25,14 @@ from grove_dp.metering.external.overview import fetch_with
 from grove_dp.scaling.crds import definitions
 from grove_dp.scaling.fleet import Fleet
 from grove_dp.scaling.kinds import AUTOSCALERS, CLIQUES, SETS
+from grove_dp.scaling.manifests import Install, documents, to_yaml
 from grove_dp.scaling.settings import Settings
+from grove_dp.testing.controlplane import ControlPlane
 from grove_dp.testing.controlplane.nodes import node
 from grove_dp.testing.frontend import Frontend, eventually, free_port
 from grove_dp.testing.kubeapi import Scheduler, Server
 from grove_dp.testing.kubeapi.serve import serving
-from grove_dp.testing.kubelet import Kubelet
+from grove_dp.testing.kubelet import FakeKubelet, Kubelet
 from grove_dp.testing.simpods import SimPods
 from tests.scaling.world import CRDS, autoscaler
 
@@ -65,7 +67,7 @@ class Clients:
             body = msgspec.json.encode(told)
             head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             answer = await self.frontend.ask(f"{head}Content-Length: {len(body)}\r\n\r\n".encode(), body)
-            if answer.status == 200 and b"[DONE]" in answer.body and b'"error"' not in answer.body:
+            if answer.status == 200 and b"[DONE]" in answer.body and b'{"error"' not in answer.body:
                 self.good += 1
             else:
                 self.bad.append(f"{answer.status} {answer.body[-300:]!r}")
@@ -103,34 +105,70 @@ async def running(work):
         await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.fixture
-async def system(tmp_path):
-    server, port, clock = Server(SystemClock()), free_port(), SystemClock()
-    arguments = ["--profile", "tiny-cpu", "--max-num-seqs", "4", "--shutdown-timeout", "10"]
-    async with AsyncExitStack() as stack:
-        served = await stack.enter_async_context(serving(server, tmp_path))
-        api = await stack.enter_async_context(await connect(served.kubeconfig))
+@asynccontextmanager
+async def embedded(containers, folder):
+    """The API server of this process: kubeconfigs for everybody and for the autoscaler."""
+    server = Server(SystemClock())
+    async with (
+        serving(server, folder) as served,
+        await connect(served.kubeconfig) as api,
+        Scheduler(server),
+        Kubelet(api, containers=containers),
+    ):
         for document in (*grove_definitions(), *definitions()):
             await api.create(CRDS, document)
         await api.create("/api/v1/nodes", node("n1"))
+        yield served.kubeconfig, served.kubeconfig
+
+
+@asynccontextmanager
+async def real(containers, folder):
+    """A control plane of its own; the autoscaler has the rights of the shipped Role and no more."""
+    with ControlPlane(scheduler=True) as plane, FakeKubelet(plane.api, containers=containers):
+        plane.add_nodes(1)
+        plane.namespace(NAMESPACE)
+        to = Install(namespace=NAMESPACE)
+        wanted = [one for one in documents(to) if one["kind"] != "Deployment"]
+        file = folder / "install.yaml"
+        file.write_text(to_yaml([*grove_definitions(), *wanted]))
+        plane.kubectl("apply", "--server-side", "-f", str(file))
+        for kind in ("grove.io/v1alpha1/podcliquesets", "grove-dp.io/v1alpha1/tokenautoscalers"):
+            plane.api.until(f"/apis/{kind}", lambda _: True, 10, "it is served")
+        yield plane.admin.kubeconfig, plane.service_account(NAMESPACE, to.name).kubeconfig
+
+
+CLUSTERS = [
+    embedded,
+    pytest.param(real, marks=[pytest.mark.controlplane("kube-scheduler"), pytest.mark.timeout(240)]),
+]
+
+
+@pytest.fixture(params=CLUSTERS)
+async def system(request, tmp_path):
+    """An Access for the test, and the frontend."""
+    port = free_port()
+    arguments = ["--profile", "tiny-cpu", "--max-num-seqs", "4", "--shutdown-timeout", "10"]
+    async with AsyncExitStack() as stack:
         containers = stack.enter_context(SimPods(port, arguments))
-        await stack.enter_async_context(Scheduler(server))
-        await stack.enter_async_context(Kubelet(api, containers=containers))
+        everybody, ours = await stack.enter_async_context(request.param(containers, tmp_path))
+        api = await stack.enter_async_context(await connect(everybody))
         settings = OperatorSettings(leader=Leader(enabled=False))
         await stack.enter_async_context(running(Operator(api, settings).run()))
         await api.create(SETS.path(NAMESPACE), chat_set(port))
         frontend = Frontend(
             workers={"kubernetes": "grove.io/podclique"},
-            kubernetes={"kubeconfig": str(served.kubeconfig)},
+            kubernetes={"kubeconfig": str(everybody), "namespace": NAMESPACE},
         )
         stack.push_async_exit(frontend.__aexit__)
         await frontend.start()
         session = await stack.enter_async_context(aiohttp.ClientSession())
         fleet = Fleet(
-            api,
-            Settings(frontends=(frontend.admin_url,), tick_seconds=0.5, window_seconds=5.0),
+            await stack.enter_async_context(await connect(ours)),
+            Settings(
+                namespace=NAMESPACE, frontends=(frontend.admin_url,), tick_seconds=0.5, window_seconds=5.0
+            ),
             fetch_with(session),
-            clock,
+            SystemClock(),
             Random(1),
             identity="whole",
             times=LeaseTimes(fresh=True),
