@@ -72,10 +72,19 @@ class Loop:
         """Tick until cancelled."""
         while True:
             began = self._clock.now()
-            decision = await self.tick()
+            decision = await self._tried()
             busy = decision is not None and decision.draining
             period_s = min(DRAINING_S, self._tick_s) if busy else self._tick_s
             await self._clock.sleep(max(0.0, began + period_s - self._clock.now()))
+
+    async def _tried(self) -> Decision | None:
+        """A tick; one that fails by a fault of ours must not end the scaling of other sets."""
+        try:
+            return await self.tick()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other sets go on
+            _log.exception("a tick failed", extra={"autoscaler": self._one().key})
+            self.explained |= {"reason": "InternalError", "message": f"{type(error).__name__}: {error}"}
+            return None
 
     async def tick(self) -> Decision | None:
         """One pass; safe to run twice, safe to miss. None: there is no set."""

@@ -157,3 +157,23 @@ async def test_a_budget_feeds_the_poorest_stage(world):
         await settled(world, 4.0)
         assert (await world.replicas("chat-0-prefill"), await world.replicas(DECODE)) == (2, 4)
         assert await world.condition("ScalingLimited") == ("True", "BudgetExhausted")
+
+
+async def test_a_fault_of_ours_in_one_tick_ends_nothing(chat, caplog):
+    await chat.autoscale(autoscaler())
+    fleet = chat.fleet()
+    find, faults = fleet._look, [KeyError("a fault")]
+
+    def look(one):
+        if faults:
+            raise faults.pop()
+        return find(one)
+
+    fleet._look = look
+    async with chat.running(fleet):
+        await chat.pass_(1)
+        (told,) = fleet.explained()
+        assert (told["reason"], told["message"]) == ("InternalError", "KeyError: 'a fault'")
+        await settled(chat, 3.0)
+        assert await chat.replicas(DECODE) == 4
+    assert "a tick failed" in caplog.text
