@@ -4,7 +4,7 @@
                         ├─ recovery  pods of a gang that has been broken for too long
                         ├─ crews     pods that are too many, lost, missing
                         └─ expand ─ diff ─► Steps
-    apply: pods that go ─► objects ─► pods that come      (their clique and gang are there)
+    apply: minimums ─► pods that go ─► objects ─► pods that come      (their clique and gang are there)
 
 Answers of writes are observed at once, so a new replica is complete after three rounds: groups and gangs, the
 groups' cliques, their pods. A status is written when the replica has settled, and while it has not, later and
@@ -26,6 +26,7 @@ from grove_operator.controllers.endings import end_finalizers
 from grove_operator.controllers.names import Names
 from grove_operator.controllers.state import Boards
 from grove_operator.observing import Hashes, Seen, Surplus, observe, read_set
+from grove_operator.plan.backends import first
 from grove_operator.plan.crew import Crew, crew
 from grove_operator.plan.diff import Steps, diff
 from grove_operator.plan.documents import Wanted
@@ -44,6 +45,7 @@ from grove_operator.plan.status import (
     status_patch,
     summary,
 )
+from grove_operator.plan.tree import Gang
 from grove_operator.plan.turns import stage
 from grove_operator.pods import Pod
 from grove_operator.watching import Key, ReplicaKey, Watched
@@ -194,14 +196,16 @@ class Replicas:
                     order[name],
                     former,
                 )
-                yield made, held.metadata.uid
+                yield made if rules.backend is None else rules.backend.pod(made), held.metadata.uid
 
     # ------------------------------------------------------------ applying
 
     async def _apply(self, seen: Seen, plan: _Plan) -> None:
+        urgent, steps = first(plan.steps)
         await self._record_terminations(seen.picture, plan.recovery)
+        await together(self._writer.patch(one) for one in urgent)
         await self._writer.delete_pods(plan.going)
-        await self._writer.apply(plan.steps, seen.owners)
+        await self._writer.apply(steps, seen.owners)
         await together(self._make(wanted, clique, seen.owners) for wanted, clique in plan.coming)
 
     async def _make(self, wanted: Wanted, clique: str, owners: frozenset[str]) -> None:
@@ -254,6 +258,11 @@ class Replicas:
             self._unsettled[key] = _Unsettled(None, self._unsettled[key].writes + 1)
         return None if again is None else Again(again)
 
+    def _gang_status(self, gang: Gang, picture: Picture, now: float) -> dict[str, object]:
+        score = self._boards.scores.get((picture.owner.metadata.namespace, gang.name))
+        placed = {} if score is None else {"placementScore": round(score, 3)}
+        return gang_status(gang, picture, now) | placed
+
     def _wait_s(self, key: ReplicaKey, picture: Picture) -> float:
         """How long statuses that differ still wait."""
         if settled(picture):
@@ -286,7 +295,7 @@ class Replicas:
         for gang in picture.replica.gangs:
             held = self._watched.gangs.get(picture.owner.metadata.namespace, gang.name)
             if held is not None and gang.name in picture.gangs:
-                patch = status_patch(held.status, gang_status(gang, picture, now))
+                patch = status_patch(held.status, self._gang_status(gang, picture, now))
                 if patch:
                     yield GANGS, gang.name, patch
 

@@ -28,6 +28,7 @@ class Boards:
     def __init__(self) -> None:
         self._boards: dict[SetKey, SetBoard] = {}
         self._waiting: dict[tuple[str, str], Waiting] = {}
+        self.scores: dict[tuple[str, str], float] = {}  # of gangs that were placed
         self.changed: Callable[[str, str], None] = lambda namespace, gang: None
 
     def of(self, key: SetKey) -> SetBoard:
@@ -68,3 +69,7 @@ class Boards:
         else:
             self._waiting[key] = waiting
         self.changed(namespace, gang)
+
+    def score(self, namespace: str, gang: str, score: float) -> None:
+        """How good a gang's place is."""
+        self.scores[namespace, gang] = score

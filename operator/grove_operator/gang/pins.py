@@ -1,0 +1,106 @@
+"""What is remembered of a gang between its release and its arrival, and what becomes of pods that fail.
+
+released ─┬─ bound                          forgotten
+          ├─ refused by the scheduler       late after REFUSED_S
+          ├─ not judged yet                 late after confirm_s without any pod's being bound
+          └─ late ─► made anew, elsewhere ─► more than `tries` times ─► the whole gang, after a pause
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from grove_operator.gang.members import Members
+from grove_operator.pods import Pod
+
+__all__ = ["GangKey", "GangTimes", "Pins", "late_at", "taken_back"]
+
+PATIENCE: Final = 12  # confirm_s, for a scheduler that is slow
+REFUSED_S: Final = 1.0  # a scheduler that has said no is given so long to make room
+PAUSE_MAX_S: Final = 300.0
+
+
+class GangTimes(msgspec.Struct, frozen=True):
+    """How long a gang may be half bound, and what then."""
+
+    confirm_s: float = 10.0
+    tries: int = 3
+    backoff_s: float = 5.0
+
+
+class GangKey(NamedTuple):
+    """A PodGang."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Pins(msgspec.Struct):
+    """Of one gang. Times are a Clock's `now()`."""
+
+    since: float  # it waits since then
+    refused_at: int = -1  # the room's `freed` when there was no place for its minimum; -1: there was
+    extra_refused_at: int = -1  # the same, of pods beyond it
+    setbacks: int = 0  # in a row
+    not_before: float = 0.0
+    due: float = float("inf")  # it is to be looked at then, whatever happens
+    established: bool = False  # it has run as a whole
+    told: str = ""  # the reason that an Event has told of
+    released: dict[str, float] = {}  # by uid, when pods that are not bound yet were let go
+    flying: set[str] = set()  # uids of those that are being patched
+
+    @property
+    def open(self) -> bool:
+        """More room, or time, may help."""
+        return self.refused_at >= 0 or self.extra_refused_at >= 0 or self.due < float("inf")
+
+    def seen(self, crowd: Members, now: float) -> Iterator[Pod]:
+        """Pods that are to arrive; who has is forgotten."""
+        unbound = {pod.metadata.uid: pod for pod in crowd.unbound()}
+        self.released = {
+            uid: since for uid, since in self.released.items() if uid in unbound or uid in self.flying
+        }
+        for uid, pod in unbound.items():
+            self.released.setdefault(uid, now)
+            if uid not in self.flying:
+                yield pod
+
+    def arrived(self) -> None:
+        """Every minimum has its nodes."""
+        self.established, self.setbacks, self.not_before = True, 0, 0.0
+
+    def set_back(self, times: GangTimes, now: float) -> None:
+        """Some did not come."""
+        self.setbacks += 1
+        if self.setbacks >= times.tries:
+            pause_s = times.backoff_s * 2.0 ** min(self.setbacks - times.tries, 16)
+            self.not_before = now + min(pause_s, PAUSE_MAX_S)
+
+
+def late_at(pod: Pod, released: float, bound_at: float, times: GangTimes) -> float:
+    """When a pod that was let go at *released* should have had its node.
+
+    One that the scheduler has not judged may only be behind others. As long as it binds some (the last at
+    *bound_at*) time is not counted: pods that were made anew would wait behind even more.
+    """
+    if pod.condition("PodScheduled") is None:
+        return min(max(released, bound_at) + times.confirm_s, released + PATIENCE * times.confirm_s)
+    if pod.unschedulable and not pod.status.nominated_node_name:
+        return released + min(REFUSED_S, times.confirm_s)
+    return released + times.confirm_s
+
+
+def taken_back(crowd: Members, late: list[Pod], whole: bool) -> list[Pod]:
+    """Who is made anew: those that are late, or the *whole* gang but for stages that have started already."""
+    if not whole:
+        return late
+    started: set[str] = set()
+    if any(group.parents for group in crowd.groups):
+        waited_for = {name for group in crowd.groups if not group.opened for name in group.parents}
+        ready = {group.spec.name for group in crowd.groups if any(pod.ready for pod in group.released)}
+        started = waited_for | ready
+    return [pod for group in crowd.groups if group.spec.name not in started for pod in group.released]
