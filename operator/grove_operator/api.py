@@ -27,16 +27,20 @@ __all__ = [
     "GANGS",
     "GROUPS",
     "IN_ORDER",
+    "KAI_GROUPS",
     "KINDS",
     "LEASES",
+    "NATIVE_GROUPS",
     "NODES",
     "PODS",
+    "POD_GROUPS",
     "ROLES",
     "ROLE_BINDINGS",
     "SECRETS",
     "SERVICES",
     "SERVICE_ACCOUNTS",
     "SETS",
+    "VOLCANO_GROUPS",
     "CliqueProgress",
     "CliqueRecovery",
     "CliqueSpec",
@@ -60,6 +64,7 @@ __all__ = [
     "SetTemplate",
     "Sharing",
     "TopologyConstraint",
+    "kind_key",
 ]
 
 GROVE: Final = "grove.io"
@@ -98,6 +103,22 @@ KINDS: Final[Mapping[str, Resource]] = {
         LEASES,
     )
 }
+
+# What schedulers that know gangs call one; each of the natives is tried in this order.
+NATIVE_GROUPS: Final = tuple(
+    Resource("scheduling.k8s.io", version, "podgroups", "PodGroup") for version in ("v1beta1", "v1alpha2")
+)
+KAI_GROUPS: Final = Resource("scheduling.run.ai", "v2alpha2", "podgroups", "PodGroup")
+VOLCANO_GROUPS: Final = Resource("scheduling.volcano.sh", "v1beta1", "podgroups", "PodGroup")
+POD_GROUPS: Final = (*NATIVE_GROUPS, KAI_GROUPS, VOLCANO_GROUPS)
+
+
+def kind_key(resource: Resource) -> str:
+    """What tells a kind from all others: its name, and its API where several have one of that name."""
+    if resource.kind != "PodGroup":
+        return resource.kind
+    return f"{resource.kind}.{resource.version}.{resource.group}"
+
 
 ANY_ORDER: Final = "CliqueStartupTypeAnyOrder"
 IN_ORDER: Final = "CliqueStartupTypeInOrder"

@@ -17,6 +17,7 @@ from grove_dp.errors import GroveError
 from grove_dp.kube.access import Access
 from grove_dp.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from grove_dp.kube.objects import PODS, Resource
+from grove_operator.api import kind_key
 from grove_operator.held import Held
 from grove_operator.plan.diff import Delete, Patch, Steps, changes
 from grove_operator.plan.documents import Wanted
@@ -89,7 +90,7 @@ class Writer:
         except AlreadyExists:
             await self._adopt(wanted, owners)
             return
-        self._watched.wrote(kind.kind, answer)
+        self._watched.wrote(kind_key(kind), answer)
 
     async def _adopt(self, wanted: Wanted, owners: frozenset[str]) -> None:
         found = await self._api.get(wanted.path)
@@ -117,7 +118,7 @@ class Writer:
             self._remember(delete.uid)
             return
         if answer.get("kind", "") != "Status" and (answer.get("metadata") or {}).get("deletionTimestamp"):
-            self._watched.wrote(delete.resource.kind, msgspec.convert(answer, _struct(delete.resource)))
+            self._watched.wrote(kind_key(delete.resource), msgspec.convert(answer, _struct(delete.resource)))
         else:
             self._remember(delete.uid)
 
@@ -148,7 +149,7 @@ class Writer:
             )
         except NotFound:
             return
-        self._watched.wrote(resource.kind, answer)
+        self._watched.wrote(kind_key(resource), answer)
 
     async def delete_collection(self, resource: Resource, namespace: str, labels: str) -> None:
         """Delete all that have these labels, in one call."""

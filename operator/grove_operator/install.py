@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from grove_dp.kube.own_certificate import Place
 from grove_operator.admission.registration import DEFAULTING, VALIDATING, VALIDATING_TOPOLOGY
+from grove_operator.api import POD_GROUPS
 from grove_operator.crds import definitions
 from grove_operator.settings import OperatorSettings
 
@@ -93,6 +94,8 @@ def cluster_rules() -> list[Document]:
         _rule("grove.io", ("clustertopologybindings",), LOOK),
         _rule("scheduler.grove.io", ("podgangs",), KEEP),
         _rule("scheduler.grove.io", ("podgangs/status",), ("patch",)),
+        # Gangs, as schedulers that know them want to be told.
+        *(_rule(group, ("podgroups",), KEEP) for group in dict.fromkeys(kind.group for kind in POD_GROUPS)),
         _rule("", ("pods",), (*KEEP, "deletecollection")),
         _rule("", ("pods/status",), LOOK),  # only to grant it to init containers
         _rule("", ("nodes",), LOOK),  # capacity and topology

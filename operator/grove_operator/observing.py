@@ -11,7 +11,15 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 
 from grove_dp.kube.objects import Meta
-from grove_operator.api import CLIQUES, GROUPS, PodClique, PodCliqueScalingGroup, PodCliqueSet, PodGang
+from grove_operator.api import (
+    CLIQUES,
+    GROUPS,
+    PodClique,
+    PodCliqueScalingGroup,
+    PodCliqueSet,
+    PodGang,
+    kind_key,
+)
 from grove_operator.applying import Writer
 from grove_operator.held import Held
 from grove_operator.plan.documents import Document, Key
@@ -151,10 +159,10 @@ def observe_common(watched: Watched, writer: Writer, key: SetKey) -> Mapping[Key
 
 def _objects(watched: Watched, writer: Writer, key: ReplicaKey) -> Iterator[tuple[str, Held]]:
     where = f"{key.namespace}/{key.name}/{key.number}"
-    for kind in PLACED:
-        for held in watched.kinds[kind.kind].by("replica", where):
+    for kind in (*PLACED, *watched.known):
+        for held in watched.kinds[kind_key(kind)].by("replica", where):
             if not writer.is_deleted(held.metadata.uid):
-                yield kind.kind, held
+                yield kind_key(kind), held
 
 
 def _pods(watched: Watched, writer: Writer, clique: PodClique | None) -> tuple[Pod, ...]:

@@ -115,10 +115,11 @@ class Scheduler(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     names: Annotated[tuple[str, ...], text("schedulers that cliques may name")] = ("default-scheduler",)
     backend: Annotated[
-        Literal["auto", "own", "none"],
+        Literal["auto", "own", "native", "none"],
         text(
-            "who makes gangs whole: own (gates and pins, on any scheduler), none (pods are not held), or auto"
-            " (own for the default scheduler, none for those that know gangs themselves)"
+            "who makes gangs whole: own (gates and pins, on any scheduler), none (pods are not held), auto"
+            " (own for the default scheduler; KAI and Volcano, where they are there, by their PodGroups), or"
+            " native (the same, and Kubernetes' PodGroups for all others, where they are served)"
         ),
     ] = "auto"
 

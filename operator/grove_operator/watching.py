@@ -8,7 +8,8 @@ that makes no difference to any plan – a status that we wrote, a pod's heartbe
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -23,12 +24,14 @@ from grove_operator.api import (
     CLIQUES,
     GANGS,
     GROUPS,
+    POD_GROUPS,
     ROLE_BINDINGS,
     ROLES,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
     SETS,
+    kind_key,
 )
 from grove_operator.gang.room import RoomNode
 from grove_operator.held import Held, same_but_status
@@ -39,6 +42,7 @@ __all__ = ["COMMON", "PLACED", "Key", "ReplicaKey", "SetKey", "Watched", "pod_fa
 
 COMMON: Final = (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, SECRETS)  # of a set
 PLACED: Final = (SERVICES, GROUPS, GANGS, CLIQUES, AUTOSCALERS)  # of a replica of it
+GROUPS_S: Final = 10.0
 OURS: Final = f"{naming.MANAGED_BY}={naming.OPERATOR}"
 
 
@@ -72,7 +76,7 @@ Key = SetKey | ReplicaKey
 
 
 class Watched:
-    """The informers. `run` keeps them all."""
+    """The informers. `run` keeps them all; those of PodGroups as long as `serve` says that there are any."""
 
     def __init__(
         self, api: Access, *, namespace: str | None = None, clock: Clock, rng: Random | None = None
@@ -92,7 +96,11 @@ class Watched:
             )
 
         self.sets = held(SETS, "")
-        self.kinds = {kind.kind: held(kind) for kind in (*COMMON, *PLACED)}
+        self.kinds = {kind_key(kind): held(kind) for kind in (*COMMON, *PLACED, *POD_GROUPS)}
+        self.served: frozenset[Resource] = frozenset()  # of POD_GROUPS
+        self.known: frozenset[Resource] = frozenset()  # of them, those that have been listed
+        self.changed: Callable[[], None] = lambda: None  # what is known
+        self._serving = asyncio.Event()
         self.bindings = held(BINDINGS, "")
         self.pods = Informer(
             api,
@@ -121,20 +129,55 @@ class Watched:
         return self.kinds[GANGS.kind]
 
     def informers(self) -> Iterator[Informer[Any]]:
-        """All of them."""
+        """All without which nothing can be done."""
         yield from (self.sets, self.bindings, self.pods, self.nodes)
-        yield from self.kinds.values()
+        yield from (self.kinds[kind.kind] for kind in (*COMMON, *PLACED))
 
     async def run(self) -> None:
         """Keep them until cancelled."""
         async with asyncio.TaskGroup() as group:
             for informer in self.informers():
                 group.create_task(informer.run(), name=f"watch {informer.resource.plural}")
+            group.create_task(self._keep_served(group), name="watch PodGroups")
 
     async def synced(self) -> None:
-        """Return when every kind has been listed."""
+        """Return when every kind has been listed; one of PodGroups that cannot be is not waited for."""
         for informer in self.informers():
             await informer.synced()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GROUPS_S):
+                for kind in self.served:
+                    await self.kinds[kind_key(kind)].synced()
+
+    # ------------------------------------------------------------ PodGroups of schedulers
+
+    def serve(self, served: frozenset[Resource]) -> None:
+        """Which of POD_GROUPS there are."""
+        self.served = served
+        self._serving.set()
+
+    async def _keep_served(self, group: asyncio.TaskGroup) -> None:
+        kept: dict[Resource, asyncio.Task[None]] = {}
+        while True:
+            for kind in kept.keys() - self.served:
+                kept.pop(kind).cancel()
+            for kind in self.served - kept.keys():
+                kept[kind] = group.create_task(self._keep(kind), name=f"watch {kind_key(kind)}")
+            await self._serving.wait()
+            self._serving.clear()
+
+    async def _keep(self, kind: Resource) -> None:
+        informer = self.kinds[kind_key(kind)]
+        running = asyncio.create_task(informer.run(), name=f"watch {informer.resource.group}")
+        try:
+            await informer.synced()
+            self.known |= {kind}
+            self.changed()
+            await running
+        finally:
+            running.cancel()
+            self.known -= {kind}
+            self.changed()
 
     def wrote(self, kind: str, answer: Any) -> None:
         """Take over what a write returned, without waking anybody for it."""

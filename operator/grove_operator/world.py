@@ -72,7 +72,7 @@ class Surroundings:
 def _topology_aware(settings: OperatorSettings) -> frozenset[str]:
     """Schedulers that can keep pods together: those that know how, and those for which we do it."""
     scheduler = settings.scheduler
-    ours = {"own": scheduler.names, "auto": (DEFAULT,), "none": ()}[scheduler.backend]
+    ours = {"own": scheduler.names, "auto": (DEFAULT,), "native": (), "none": ()}[scheduler.backend]
     return frozenset([KAI, *ours])
 
 

@@ -19,7 +19,19 @@ import msgspec
 
 from grove_dp.kube.objects import Resource
 from grove_operator import naming
-from grove_operator.api import AUTOSCALERS, CLIQUES, GANGS, GROUPS, KINDS, ROLE_BINDINGS, ROLES, SERVICES
+from grove_operator.api import (
+    AUTOSCALERS,
+    CLIQUES,
+    GANGS,
+    GROUPS,
+    KAI_GROUPS,
+    KINDS,
+    POD_GROUPS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICES,
+    kind_key,
+)
 from grove_operator.plan.defaults import metrics_form, pod_spec_form
 from grove_operator.plan.documents import FROM_TEMPLATE, Document, Key, Path, Wanted, from_template
 
@@ -27,6 +39,7 @@ __all__ = ["Delete", "Patch", "Steps", "changes", "diff"]
 
 Form = Callable[[Any], Any]
 NOTHING: Final[Document] = {}
+RESOURCES: Final[Mapping[str, Resource]] = {**KINDS, **{kind_key(kind): kind for kind in POD_GROUPS}}
 
 
 def _same(value: Any) -> Any:
@@ -50,6 +63,7 @@ WHOLE: Final[Mapping[str, Mapping[Path, Form]]] = {
         ("spec", "topologyConstraintGroupConfigs"): _same,
         ("spec", "priorityClassName"): _same,
     },
+    kind_key(KAI_GROUPS): {("spec", "topologyConstraint"): _same},
 }
 
 
@@ -107,7 +121,7 @@ def diff(wanted: Iterable[Wanted], observed: Mapping[Key, Document], owners: Col
         elif patch := changes(wish, held):
             patches.append(Patch(wish, patch))
     deletes = [
-        Delete(KINDS[kind], held["metadata"].get("namespace", ""), name, held["metadata"].get("uid", ""))
+        Delete(RESOURCES[kind], held["metadata"].get("namespace", ""), name, held["metadata"].get("uid", ""))
         for (kind, name), held in observed.items()
         if (kind, name) not in wishes
         and _controller(held) in owners
@@ -118,7 +132,7 @@ def diff(wanted: Iterable[Wanted], observed: Mapping[Key, Document], owners: Col
 
 def changes(wanted: Wanted, held: Document) -> Document:
     """The merge patch that makes *held* what is wanted; empty when it is."""
-    whole = WHOLE.get(wanted.resource.kind, {})
+    whole = WHOLE.get(kind_key(wanted.resource), {})
     patch = _metadata(wanted, held.get("metadata") or {})
     names = [name for name in wanted.document if name not in ("apiVersion", "kind", "metadata")]
     for name in dict.fromkeys([*names, *(path[0] for path in whole if len(path) == 1)]):

@@ -12,6 +12,7 @@ import msgspec
 
 from grove_dp.kube.objects import Meta, Resource
 from grove_operator import naming
+from grove_operator.api import kind_key
 from grove_operator.naming import L
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 Document = dict[str, Any]
-Key = tuple[str, str]  # kind and name, within the set's namespace
+Key = tuple[str, str]  # kind (as `kind_key` says it) and name, within the set's namespace
 Path = tuple[str, ...]  # of a field
 
 FROM_TEMPLATE: Final = "grove-dp.io/from-template"
@@ -54,7 +55,7 @@ class Wanted(msgspec.Struct, frozen=True):
     @property
     def key(self) -> Key:
         """What tells it from the others of its set."""
-        return (self.resource.kind, self.name)
+        return (kind_key(self.resource), self.name)
 
     @property
     def path(self) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from grove_operator.api import PodCliqueSet
 from grove_operator.plan.access import access
 from grove_operator.plan.autoscalers import autoscalers
+from grove_operator.plan.backends import DEFAULT_SCHEDULER, Backend
 from grove_operator.plan.cliques import cliques
 from grove_operator.plan.documents import Wanted
 from grove_operator.plan.gangs import gangs
@@ -27,14 +28,13 @@ from grove_operator.plan.tree import Live, NamesCollide, Replica, tree
 
 __all__ = ["Rules", "common", "expand", "replica_objects"]
 
-DEFAULT_SCHEDULER = "default-scheduler"
-
 
 class Rules(msgspec.Struct, frozen=True):
     """What settings and the cluster add to a set."""
 
     pods: PodRules = PodRules()
     topologies: Topologies = {}
+    backend: Backend | None = None  # a scheduler that knows gangs
 
 
 def expand(
@@ -87,6 +87,7 @@ def _objects(
     yield service(owner, replica.index)
     yield from groups(owner, replica)
     scheduler = rules.pods.scheduler or DEFAULT_SCHEDULER
-    yield from gangs(owner, replica, pods, scheduler, rules.topologies)
+    for gang in gangs(owner, replica, pods, scheduler, rules.topologies):
+        yield from (gang,) if rules.backend is None else rules.backend.gang(owner, gang)
     yield from cliques(owner, live, replica, held)
     yield from autoscalers(owner, replica)
