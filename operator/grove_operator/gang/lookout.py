@@ -57,11 +57,13 @@ class Lookout:
         return None if held is None else held.read(PodClique)
 
     def siblings(self, gang: Held) -> Iterator[str]:
-        """Nodes of pods of the same set's other replicas."""
+        """Nodes that the same set's other replicas have, or are to have."""
         meta = gang.metadata
         for other in self._watched.gangs.by("set", f"{meta.namespace}/{meta.label(L.PART_OF)}"):
             if other.metadata.label(L.SET_REPLICA) != meta.label(L.SET_REPLICA):
-                for pod in self.pods(GangKey(meta.namespace, other.metadata.name)):
+                key = GangKey(meta.namespace, other.metadata.name)
+                yield from (node for node, _ in self.room.reserved(str(key)).values())
+                for pod in self.pods(key):
                     if node := pod.spec.node_name or ("" if pod.gated else pod.pinned):
                         yield node
 
