@@ -80,7 +80,7 @@ def _leaving(target: Target, to: int, seen: Snapshot) -> tuple[Unit, ...]:
     if any(unit.index is not None for unit in target.units):
         return tuple(unit for unit in target.units if unit.index is not None and unit.index >= to)
     surplus = max(0, len(target.units) - to)
-    return tuple(sorted(target.units, key=_worth(seen))[:surplus])
+    return tuple(sorted(target.units, key=_worth(seen))[:surplus]) if surplus else ()
 
 
 def _worth(seen: Snapshot) -> Callable[[Unit], tuple[bool, bool, bool, float, str]]:

@@ -260,6 +260,7 @@ class GroupTemplate(_Partial, frozen=True):
 
     name: str = ""
     clique_names: tuple[str, ...] = ()
+    replicas: int | None = None
     scale_config: Bounds | None = None
 
 

@@ -126,25 +126,43 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
 def tree(spec: Spec, seen: Objects) -> Tree:
     """What *spec* can scale of what was *seen*."""
-    pods = [pod for pod in seen.pods if _living(pod)]
-    owners = _owners(seen.hpas)
+    sorted_ = _Sorted(seen)
     components, unknown = [], []
     for component in spec.components:
-        made = _of_group(component, seen, pods, owners) or _of_clique(component, seen, pods, owners)
+        made = _of_group(component, seen, sorted_) or _of_clique(component, seen, sorted_)
         if made is None:
             unknown.append(component.name)
         else:
             components.append(made)
-    top = _top(spec, seen.top, pods, owners)
+    top = _top(spec, seen.top, sorted_)
     return Tree(top=top, components=tuple(components), unknown=tuple(unknown))
+
+
+class _Sorted:
+    """Living pods by what they belong to, and HPAs by what they scale.
+
+    PERF: a look through all pods for each clique takes half a second where there are 500 of 10.
+    """
+
+    def __init__(self, seen: Objects) -> None:
+        self.pods = [pod for pod in seen.pods if _living(pod)]
+        self.by_clique = _by(CLIQUE, self.pods)
+        self.by_group = _by(GROUP, self.pods)
+        self.owners = _owners(seen.hpas)
+
+
+def _by(label: str, pods: Iterable[Pod]) -> Mapping[str, Sequence[Pod]]:
+    found: dict[str, list[Pod]] = {}
+    for pod in pods:
+        if name := pod.metadata.label(label):
+            found.setdefault(name, []).append(pod)
+    return found
 
 
 # ------------------------------------------------------------ components
 
 
-def _of_group(
-    spec: ComponentSpec, seen: Objects, pods: Sequence[Pod], owners: Mapping[tuple[str, str], str]
-) -> Component | None:
+def _of_group(spec: ComponentSpec, seen: Objects, sorted_: _Sorted) -> Component | None:
     template = seen.top.spec.template
     found = next((one for one in template.pod_clique_scaling_groups or () if one.name == spec.name), None)
     if found is None:
@@ -152,29 +170,26 @@ def _of_group(
     members = [clique for clique in template.cliques if clique.name in found.clique_names]
     targets = []
     for group, index in _replicas_of(seen.top, seen.groups, spec.name):
-        units = _by_index(pods, GROUP, group.metadata.name, GROUP_REPLICA)
         counts = group.status
         targets.append(
             _target(
                 GROUPS,
                 group.metadata,
                 counts,
-                owners,
+                sorted_.owners,
                 replicas=group.spec.replicas,
                 index=index,
                 minimum=group.spec.min_available,
                 bounds=found.scale_config,
                 ready=counts.available_replicas or 0,
-                units=units,
+                units=_by_index(sorted_.by_group.get(group.metadata.name, ()), GROUP_REPLICA),
             )
         )
     gpus = sum(clique.spec.replicas * _gpus(clique.spec.pod_spec) for clique in members)
-    return _component(spec, targets, gpus)
+    return _component(spec, targets, gpus, 1 if found.replicas is None else found.replicas)
 
 
-def _of_clique(
-    spec: ComponentSpec, seen: Objects, pods: Sequence[Pod], owners: Mapping[tuple[str, str], str]
-) -> Component | None:
+def _of_clique(spec: ComponentSpec, seen: Objects, sorted_: _Sorted) -> Component | None:
     template = seen.top.spec.template
     in_groups = {name for group in template.pod_clique_scaling_groups or () for name in group.clique_names}
     found = next((one for one in template.cliques if one.name == spec.name), None)
@@ -182,14 +197,14 @@ def _of_clique(
         return None
     targets = []
     for clique, index in _replicas_of(seen.top, seen.cliques, spec.name):
-        mine = [pod for pod in pods if pod.metadata.label(CLIQUE) == clique.metadata.name]
+        mine = sorted_.by_clique.get(clique.metadata.name, ())
         counts, least = clique.status, clique.spec.min_available
         targets.append(
             _target(
                 CLIQUES,
                 clique.metadata,
                 counts,
-                owners,
+                sorted_.owners,
                 replicas=clique.spec.replicas,
                 index=index,
                 minimum=least if least is not None else clique.spec.replicas,
@@ -201,7 +216,7 @@ def _of_clique(
     return _component(spec, targets, _gpus(found.spec.pod_spec), found.spec.replicas)
 
 
-def _component(spec: ComponentSpec, targets: Iterable[Target], gpus: int, at_first: int = 1) -> Component:
+def _component(spec: ComponentSpec, targets: Iterable[Target], gpus: int, at_first: int) -> Component:
     return Component(
         spec=spec,
         targets=tuple(sorted(targets, key=lambda target: target.index)),
@@ -218,14 +233,14 @@ def _replicas_of(top: CliqueSet, objects: Iterable[Any], name: str) -> list[tupl
         if (
             one.metadata.deletion_timestamp is None
             and index.isdigit()
-            and int(index) < max(top.spec.replicas, 1)
+            and int(index) < top.spec.replicas
             and one.metadata.name == f"{top.metadata.name}-{index}-{name}"
         ):
             found.append((one, int(index)))
     return found
 
 
-def _top(spec: Spec, top: CliqueSet, pods: Sequence[Pod], owners: Mapping[tuple[str, str], str]) -> Target:
+def _top(spec: Spec, top: CliqueSet, sorted_: _Sorted) -> Target:
     span = spec.set_replicas
     bounds = Bounds(min_replicas=span.min, max_replicas=span.max) if span else None
     counts = top.status
@@ -233,13 +248,13 @@ def _top(spec: Spec, top: CliqueSet, pods: Sequence[Pod], owners: Mapping[tuple[
         SETS,
         top.metadata,
         counts,
-        owners,
+        sorted_.owners,
         replicas=top.spec.replicas,
         index=-1,
         minimum=0,
         bounds=bounds,
         ready=counts.available_replicas or 0,
-        units=_by_index(pods, PART_OF, top.metadata.name, SET_REPLICA),
+        units=_by_index(sorted_.pods, SET_REPLICA),
         # A set's status does not count places; its components' do.
         scheduled=top.spec.replicas,
     )
@@ -285,11 +300,11 @@ def _living(pod: Pod) -> bool:
     return pod.metadata.deletion_timestamp is None and pod.status.phase not in _OVER
 
 
-def _by_index(pods: Iterable[Pod], label: str, value: str, index_label: str) -> tuple[Unit, ...]:
+def _by_index(pods: Iterable[Pod], label: str) -> tuple[Unit, ...]:
     found: dict[int, list[Pod]] = {}
     for pod in pods:
-        index = pod.metadata.label(index_label) or ""
-        if pod.metadata.label(label) == value and index.isdigit():
+        index = pod.metadata.label(label) or ""
+        if index.isdigit():
             found.setdefault(int(index), []).append(pod)
     return tuple(Unit(index, tuple(found[index])) for index in sorted(found))
 
