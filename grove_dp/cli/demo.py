@@ -1,4 +1,4 @@
-"""`grove-dp demo`: simulated workers, the real frontend, conversations placed two ways, one worker killed."""
+"""`grove-dp demo`: simulated workers and everything else real; routing by KV cache, then the whole system."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    from rich.console import RenderableType
 
     from grove_dp.sim.demo import Demo
+    from grove_dp.sim.system import System
 
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
-Everything runs on 127.0.0.1 and ends with the command. Streams that the killed worker had begun end with a
+Everything runs on 127.0.0.0/8 and ends with the command. Streams that a killed worker had begun end with a
 well-formed error and are counted as cut; failed are those that got no token or no word at their end.
 Exit codes: 0 nothing failed, 1 something did, 130 interrupted.
 """
@@ -29,30 +32,40 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="see it all work on this machine",
-        description="Simulated vLLM workers and the frontend. The same conversations are placed by round "
-        "robin and by what the workers hold in their KV caches; then one worker is killed on the way.",
+        description="Simulated vLLM workers, and everything else real. First routing: the same conversations "
+        "are placed by round robin and by what the workers hold in their KV caches; then a worker is killed. "
+        "Then the whole system: an API server, the operator, the autoscaler and a frontend; load comes and "
+        "goes, an update rolls out meanwhile, and a fixed number of workers is set beside it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--stay", action="store_true", help="keep everything up after the replay, until Ctrl-C"
+        "--part", choices=("routing", "system"), help="play one part of the two; default: both"
     )
+    parser.add_argument("--stay", action="store_true", help="keep the last part up at its end, until Ctrl-C")
+    parser.add_argument("--no-live", action="store_true", help="plain lines even on a terminal")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw routing.svg and system.svg there")
     parser.add_argument(
-        "--seconds", type=float, default=18.0, metavar="S", help="of each of the three acts; default 18"
+        "--port", type=int, default=8000, help="of the frontend; another when taken; default 8000"
     )
-    parser.add_argument(
+    parser.add_argument("--admin-port", type=int, default=9090, help="of its admin API; default 9090")
+    routing = parser.add_argument_group("routing")
+    routing.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="of each of its three acts; default 10"
+    )
+    routing.add_argument(
         "--workers",
         type=int,
         default=4,
         metavar="N",
         help="simulated workers; the load grows with them; default 4",
     )
-    parser.add_argument(
-        "--port", type=int, default=8000, help="of the frontend; another when taken; default 8000"
+    system = parser.add_argument_group("system")
+    system.add_argument(
+        "--real-control-plane",
+        action="store_true",
+        help="on a Kubernetes API server, scheduler and controllers of this machine (docs/controlplane.md)",
     )
-    parser.add_argument("--admin-port", type=int, default=9090, help="of its admin API; default 9090")
-    parser.add_argument("--no-live", action="store_true", help="plain lines even on a terminal")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparison")
     parser.add_argument("--direct", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -82,32 +95,51 @@ async def _interruptible(args: argparse.Namespace) -> int:
 
 
 async def _demo(args: argparse.Namespace) -> int:
+    code = 0
+    if args.part != "system":
+        code = await _routing(args, stay=args.stay and args.part == "routing")
+    if args.part != "routing" and not args.direct:
+        _say("")
+        code = await _system(args) or code
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+# ------------------------------------------------------------ routing
+
+
+async def _routing(args: argparse.Namespace, *, stay: bool) -> int:
     from grove_dp.clock import SystemClock
     from grove_dp.sim.conversations import Conversations
     from grove_dp.sim.demo import Demo, DemoPlan
+    from grove_dp.sim.view import Rates, line, screen
     from grove_dp.sim.world import WorldPlan
 
-    live = sys.stdout.isatty() and not args.no_live
-    say = _say if not live else lambda _line: None
+    show = _Show(args)
     worlds = WorldPlan(workers=args.workers, port=args.port, admin_port=args.admin_port, direct=args.direct)
     plan = DemoPlan(args.seconds, conversations=Conversations(rate=4.0 * args.workers))
     if args.direct:
         plan = DemoPlan(args.seconds, compared=())
-    async with Demo(worlds, plan, clock=SystemClock(), announce=say) as demo:
+    async with Demo(worlds, plan, clock=SystemClock(), announce=show.say) as demo:
+        rates = Rates(looks=8 if show.live else 2)
         try:
-            await (_watched(demo) if live else _told(demo))
+            await show.during(
+                demo.run(),
+                line=lambda: line(demo, rates) if demo.act.report.sent else "",
+                screen=lambda: screen(demo, rates),
+            )
         finally:
             _say("\n".join(["", *demo.summary()]))
         if args.plot is not None:
-            _draw(demo, args.plot)
-        code = 1 if demo.failed else 0
-        if args.stay:
-            _say(f"\nstill up; try:\n{demo.curl()}\n{_why(demo)}\nCtrl-C ends it")
-            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a stay ends, not a failure
-                await asyncio.Event().wait()
-            return code
-        _say(f"\nto try it by hand, run `grove-dp demo --stay` and then\n{demo.curl()}")
-    return code
+            _draw_routing(demo, args.plot)
+        if stay:
+            await _stay(f"try:\n{demo.curl()}\n{_why(demo)}")
+        elif args.part == "routing":
+            _say(f"\nto try it by hand, run `grove-dp demo --part routing --stay` and then\n{demo.curl()}")
+        return 1 if demo.failed else 0
 
 
 def _why(demo: Demo) -> str:
@@ -116,48 +148,93 @@ def _why(demo: Demo) -> str:
     return f"curl -s '{demo.world.admin_url}/explain?last=1'"
 
 
-def _draw(demo: Demo, path: Path) -> None:
+def _draw_routing(demo: Demo, folder: Path) -> None:
     from grove_dp.sim.plot import plot_acts
 
-    plot_acts(demo.acts[:-1], path)
-    _say(f"\ndrawn: {path}")
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_acts(demo.acts[:-1], folder / "routing.svg")
+    _say(f"\ndrawn: {folder / 'routing.svg'}")
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
+# ------------------------------------------------------------ the whole system
 
 
-async def _told(demo: Demo) -> None:
-    """Run with a line every three seconds."""
-    from grove_dp.sim.view import Rates, line
+async def _system(args: argparse.Namespace) -> int:
+    from grove_dp.clock import SystemClock
+    from grove_dp.sim.cluster import ClusterPlan
+    from grove_dp.sim.system import System, SystemPlan
+    from grove_dp.sim.system_view import line, screen
 
-    rates = Rates(looks=2)
+    show = _Show(args)
+    cluster = ClusterPlan(port=args.port, admin_port=args.admin_port, real=args.real_control_plane)
+    async with System(cluster, SystemPlan(), clock=SystemClock(), announce=show.say) as system:
+        try:
+            await show.during(system.run(), line=lambda: line(system), screen=lambda: screen(system))
+        finally:
+            _say("\n".join(["", *system.summary()]))
+        if args.plot is not None:
+            _draw_system(system, args.plot)
+        if args.stay:
+            await _stay(f"try:\n{system.curl()}")
+        return 1 if system.failed else 0
 
-    async def tell() -> None:
+
+def _draw_system(system: System, folder: Path) -> None:
+    from grove_dp.sim.system_plot import plot_system
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_system(system, folder / "system.svg")
+    _say(f"\ndrawn: {folder / 'system.svg'}")
+
+
+async def _stay(hint: str) -> None:
+    _say(f"\nstill up; {hint}\nCtrl-C ends it")
+    with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a stay ends, not a failure
+        await asyncio.Event().wait()
+
+
+# ------------------------------------------------------------ showing
+
+
+class _Show:
+    """A live screen on a terminal, else a line every few seconds."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.live = sys.stdout.isatty() and not args.no_live
+
+    def say(self, text: str) -> None:
+        """An event; on a screen it has its own place."""
+        if not self.live:
+            _say(text)
+
+    async def during(
+        self,
+        work: Coroutine[None, None, None],
+        *,
+        line: Callable[[], str],
+        screen: Callable[[], RenderableType],
+    ) -> None:
+        """Show how *work* goes, until it is done."""
+        await (self._watched(work, screen) if self.live else _beside(work, self._told(line)))
+
+    async def _told(self, line: Callable[[], str]) -> None:
         while True:
             await asyncio.sleep(3)
-            if demo.act.report.sent:
-                _say(line(demo, rates))
+            if text := line():
+                _say(text)
 
-    await _beside(demo.run(), tell())
+    async def _watched(self, work: Coroutine[None, None, None], screen: Callable[[], RenderableType]) -> None:
+        from rich.live import Live
 
+        with Live(screen(), auto_refresh=False) as live:
 
-async def _watched(demo: Demo) -> None:
-    """Run under a live screen."""
-    from rich.live import Live
+            async def draw() -> None:
+                while True:
+                    await asyncio.sleep(0.25)
+                    live.update(screen(), refresh=True)
 
-    from grove_dp.sim.view import Rates, screen
-
-    rates = Rates(looks=8)
-    with Live(screen(demo, rates), auto_refresh=False) as live:
-
-        async def draw() -> None:
-            while True:
-                await asyncio.sleep(0.25)
-                live.update(screen(demo, rates), refresh=True)
-
-        await _beside(demo.run(), draw())
-        live.update(screen(demo, rates), refresh=True)
+            await _beside(work, draw())
+            live.update(screen(), refresh=True)
 
 
 async def _beside(work: Coroutine[None, None, None], show: Coroutine[None, None, None]) -> None:

@@ -58,6 +58,11 @@ class Distribution:
                 return min(max(math.exp(cell / _CELLS_PER_E), self.smallest), self.largest)
         return 0.0
 
+    def within(self, value: float) -> int:
+        """How many values do not exceed *value*, to a cell."""
+        last = round(math.log(value) * _CELLS_PER_E) if value > _FLOOR else _FLOOR_CELL
+        return sum(count for cell, count in self._cells.items() if cell <= last)
+
     def summary(self) -> dict[str, Any]:
         """p50, p95, p99, mean, max and count, ready for a report."""
         if not self.count:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from grove_dp.sim.acts import Act
     from grove_dp.sim.report import Report
 
-__all__ = ["plot", "plot_acts"]
+__all__ = ["plot", "plot_acts", "sheet"]
 
 _COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#ff7f0e")
 _TOGETHER = 3
@@ -25,7 +25,7 @@ _TOGETHER = 3
 def plot(report: Report, path: Path, title: str) -> None:
     """Draw *report* to *path*; needs matplotlib."""
     at = [place * report.slot_s for place in range(len(report.slots))]
-    figure = _figure(9, 7)
+    figure = sheet(9, 7)
     rates, times, tokens = figure.subplots(3, 1, sharex=True)
     figure.suptitle(title)
     for name, colour in (("sent", "#1f77b4"), ("ok", "#2ca02c"), ("cut", "#ff7f0e"), ("failed", "#d62728")):
@@ -58,7 +58,7 @@ def plot(report: Report, path: Path, title: str) -> None:
 
 def plot_acts(acts: Sequence[Act], path: Path) -> None:
     """Draw acts that played the same requests to *path*: first tokens and hit rates; needs matplotlib."""
-    figure = _figure(10, 4)
+    figure = sheet(10, 4)
     times, hits = figure.subplots(1, 2)
     for act, colour in zip(acts, _COLOURS, strict=False):
         _first_tokens(times, act, colour)
@@ -99,7 +99,8 @@ def _hit_rates(axes: Axes, act: Act, colour: str) -> None:
     axes.set_ylim(0, 100)
 
 
-def _figure(width: float, height: float) -> Figure:
+def sheet(width: float, height: float) -> Figure:
+    """An empty drawing, in inches; ConfigurationError without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
