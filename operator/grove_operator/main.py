@@ -24,9 +24,15 @@ from grove_operator.controllers.names import Names
 from grove_operator.controllers.replicas import Replicas
 from grove_operator.controllers.sets import Sets
 from grove_operator.controllers.state import Boards
+from grove_operator.discovery import Discovery
 from grove_operator.gang.admission import Admission, GangTimes
+from grove_operator.held import Held
 from grove_operator.metrics import OperatorMetrics
+from grove_operator.naming import L
 from grove_operator.observing import Hashes
+from grove_operator.plan.backends import Placing, placing, wanted_groups
+from grove_operator.plan.backends.kai import Kai
+from grove_operator.plan.backends.native import Native
 from grove_operator.plan.expand import Rules
 from grove_operator.plan.gangs import scheduler_of
 from grove_operator.plan.pods import PodRules
@@ -66,6 +72,10 @@ class Operator:
             api, namespace=self.settings.cluster.namespace, clock=self._clock, rng=self._rng
         )
         self.world = Surroundings(self.settings, self.watched.bindings)
+        scheduler = self.settings.scheduler
+        self._discovery = Discovery(
+            api, self._clock, self.watched.serve, wanted_groups(scheduler.backend, scheduler.names)
+        )
         self._candidate: Candidate | None = None
 
     @property
@@ -80,13 +90,16 @@ class Operator:
 
     async def run(self) -> None:
         """Until cancelled."""
+        await self._discovery.first()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self.watched.run(), name="watch")
+            looking = group.create_task(self._discovery.run(), name="discovery")
             try:
                 await self.watched.synced()
                 await self._lead()
             finally:
                 watching.cancel()
+                looking.cancel()
 
     async def _lead(self) -> None:
         leader = self.settings.leader
@@ -130,19 +143,33 @@ class Operator:
     def rules(self, owner: PodCliqueSet) -> Rules:
         """Of a set: who places its pods, who orders their start, which domains there are."""
         settings = self.settings
-        scheduler = scheduler_of(owner, settings.scheduler.default)
-        own = settings.scheduler.backend == "own" or (
-            settings.scheduler.backend == "auto" and scheduler == "default-scheduler"
-        )
-        by_init = settings.order.by == "init" or not own
+        placed = self.placing(scheduler_of(owner, settings.scheduler.default))
+        by_init = settings.order.by == "init" or not placed.own
         pods = PodRules(
             scheduler="" if settings.scheduler.default == "default-scheduler" else settings.scheduler.default,
             init_image=(settings.order.image or "") if by_init else "",
             init_command=settings.order.command,
-            gated=own,
-            priority=own,
+            gated=placed.own,
+            priority=placed.own or isinstance(placed.backend, Native),
         )
-        return Rules(pods, self.topologies() if settings.topology.enabled else {})
+        return Rules(pods, self.topologies() if settings.topology.enabled else {}, placed.backend)
+
+    def placing(self, scheduler: str) -> Placing:
+        """Who places the pods of sets with this scheduler, as far as is known now."""
+        return placing(self.settings.scheduler.backend, scheduler, self.watched.known, self._kai_topologies())
+
+    def places(self, gang: Held) -> bool:
+        """Whether that is for our own backend."""
+        return self.placing(gang.metadata.label(L.SCHEDULER) or self.settings.scheduler.default).own
+
+    def _kai_topologies(self) -> dict[str, str]:
+        """KAI's names of bindings that it knows by another."""
+        return {
+            held.metadata.name: str(named["topologyReference"])
+            for held in self.watched.bindings
+            for named in held.read(ClusterTopologyBinding).spec.scheduler_topology_bindings or ()
+            if named.get("schedulerName") == Kai.SCHEDULER and named.get("topologyReference")
+        }
 
     def topologies(self) -> dict[str, dict[str, str]]:
         """Node label keys by domain, of each binding."""
@@ -191,6 +218,7 @@ class _Reign:
             clock,
             operator.metrics,
             times=GangTimes(gang.confirm_s, gang.tries, gang.backoff_s),
+            is_ours=operator.places,
         )
         self._controller = Controller[Key](
             "sets",
@@ -211,7 +239,7 @@ class _Reign:
             self._controller.follow(informer, watched.held_keys)
         self._controller.follow(watched.pods, watched.pod_keys)
         watched.bindings.listen(lambda _: self._wake_all())
-        self._admission.follow()
+        watched.changed = self._wake_all
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
