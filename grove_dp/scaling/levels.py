@@ -81,6 +81,8 @@ class _Plan:
         self.components = [one for one in tree.components if one.spec.level == "component" and one.targets]
         self.others = sum(one.gpus * one.replicas for one in tree.components if one.spec.level != "component")
         self.counts = {target.key: target.replicas for one in self.components for target in one.targets}
+        self.owner = {target.key: one.spec.name for one in self.components for target in one.targets}
+        self.total = {one.spec.name: one.replicas for one in self.components}  # PERF: 500 targets, many steps
         self.why: dict[str, tuple[str, str]] = {}
         self.lacking: dict[str, int] = {}
         self.limits: dict[str, str] = {}
@@ -88,11 +90,12 @@ class _Plan:
     # ------------------------------------------------------------ counting
 
     def has(self, component: Component) -> int:
-        return sum(self.counts[target.key] for target in component.targets)
+        return self.total[component.spec.name]
 
     def supply(self, component: Component) -> int:
         """Without those that found no place in time."""
-        return sum(self.counts[each.key] - self.written_off(each) for each in component.targets)
+        off = sum(map(self.written_off, component.targets)) if self.refused else 0
+        return self.has(component) - off
 
     def written_off(self, target: Target) -> int:
         """Of those counted, the ones that found no place; they are the first to go."""
@@ -122,6 +125,7 @@ class _Plan:
         return self.used + leaving
 
     def put(self, target: Target, count: int, reason: str, message: str) -> None:
+        self.total[self.owner[target.key]] += count - self.counts[target.key]
         self.counts[target.key] = count
         self.why[target.key] = (reason, message)
 

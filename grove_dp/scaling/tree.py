@@ -10,6 +10,7 @@ operator has yet to expand) is not in the tree; neither is what is on its way ou
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -58,7 +59,7 @@ class Unit(msgspec.Struct, frozen=True):
     pods: tuple[Pod, ...]
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One object with a /scale."""
 
     resource: Resource
@@ -76,7 +77,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     hpa: str = ""  # an HPA that scales it as well
     units: tuple[Unit, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> str:
         """As people write it."""
         return f"{self.resource.kind}/{self.name}"
