@@ -11,7 +11,7 @@ C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build controlplane test test-all test-vllm check gates bench bench-proxy bench-routing bench-metering bench-kube bench-page bench-external bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
+.PHONY: help dev build controlplane test test-all test-vllm check gates bench bench-proxy bench-routing bench-metering bench-kube bench-operator bench-page bench-external bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean
 
 help: ## tell the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench-external: build ## latency of the metrics adapter's port, beside a bare ai
 
 bench-kube: build ## the Kubernetes layer on the real control plane, beside the kubernetes package
 	@$(PY) -m bench.kube $(ARGS)
+
+bench-operator: build ## the operator on the real control plane: how soon pods run, and what that costs
+	@$(PY) -m bench.operator $(ARGS)
 
 bench-quality: dev ## every routing policy in virtual time, 8 workers, 80 and 95 % load: who answers soonest
 	@$(PY) -m bench.quality --gate $(ARGS)

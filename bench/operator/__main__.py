@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import results
 from bench.operator import packing
-from bench.operator.system import measured
+from bench.operator.system import PARTS, REPLICAS
 from bench.proxy.tools import BenchError, alone
 from bench.results import Row
 from grove_dp.testing.controlplane import BuildFailed, NoControlPlane
@@ -20,9 +20,14 @@ __all__ = ["main"]
 QUICK = 50  # replicas
 
 
+PACKING = "packing"
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.operator", description=__doc__)
+    parser.add_argument("--only", default=",".join([*PARTS, PACKING]), help="parts (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=None, help="of what is small (default: 5; quick: 1)")
+    parser.add_argument("--replicas", type=int, default=None, help=f"of what is large (default: {REPLICAS})")
     parser.add_argument("--quick", action="store_true", help=f"once each, {QUICK} replicas: is it broken?")
     parser.add_argument("--gate", action="store_true", help="exit 1 where a must is broken")
     parser.add_argument("--beside", action="store_true", help="do not wait for another bench to end")
@@ -39,8 +44,16 @@ def told(rows: Iterator[Row]) -> Iterator[Row]:
 
 def every(asked: argparse.Namespace) -> Iterator[Row]:
     """Of the whole operator, then of its packing alone."""
-    yield from measured(asked.turns or (1 if asked.quick else 5), *([QUICK] if asked.quick else []))
-    yield from packing.rows(11 if asked.quick else packing.TURNS)
+    turns = asked.turns or (1 if asked.quick else 5)
+    replicas = asked.replicas or (QUICK if asked.quick else REPLICAS)
+    only = asked.only.split(",")
+    if unknown := set(only) - {*PARTS, PACKING}:
+        raise BenchError(f"UnknownPart: {', '.join(unknown)}; there are {', '.join([*PARTS, PACKING])}")
+    for name, part in PARTS.items():
+        if name in only:
+            yield from part(replicas, turns)
+    if PACKING in only:
+        yield from packing.rows(11 if asked.quick else packing.TURNS)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +65,8 @@ def main(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     result = results.new(shlex.join(["python", "-m", "bench.operator", *argv]), rows)
-    path = results.write(result, "operator_quick" if asked.quick else "operator", asked.out)
+    whole = not (asked.quick or asked.replicas) and len(asked.only.split(",")) > len(PARTS)
+    path = results.write(result, "operator" if whole else "operator_part", asked.out)
     results.present(result)
     print(path)
     return results.gate(result) if asked.gate else 0

@@ -1,18 +1,16 @@
-"""A real control plane with nodes and a kubelet, the operator as a process of its own, and a witness.
+"""A real control plane with nodes, a kubelet and the operator as processes of their own, and a witness.
 
-The witness watches pods and notes when each came, got a node, was Ready, went; the operator's own figures
-(writes, CPU, memory) are what its process says at its end.
+The witness notes what becomes of each pod. What the operator used its process says at its end; what it wrote
+is told a second time by the API server's audit log.
 """
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,79 +18,51 @@ import msgspec
 from grove_operator.api import SETS
 from grove_operator.crds import definitions
 
+from bench.operator.witness import Seen, Witness
 from grove_dp.testing.controlplane import ControlPlane
 from grove_dp.testing.controlplane.api import Api, Document
-from grove_dp.testing.kubelet import FakeKubelet
 
-__all__ = ["NAMESPACE", "Figures", "Rig", "Seen", "a_set", "clique", "group", "rig"]
+__all__ = ["NAMESPACE", "Figures", "Rig", "a_set", "clique", "group", "rig"]
 
 NAMESPACE = "bench"
+OPERATOR = "operator"  # the user
 CUSTOM = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 KINDS = ("podcliquesets", "podcliques", "podcliquescalinggroups", "clustertopologybindings")
-LOOK_S = 0.02
+LOOK_S = 0.01
 CALM_S = 0.5  # without a change of any pod
+ANNOUNCED_S = 2.0  # the API server's own delay with what a new CRD brings
 
 
 class Figures(msgspec.Struct, frozen=True):
     """What the operator's process used."""
 
-    writes: Mapping[str, int]
+    writes: Mapping[str, int]  # by kind and verb, without Events
     errors: Mapping[str, int]
     cpu_s: float
     start_cpu_s: float
     peak_mib: float
 
 
-class Seen(msgspec.Struct):
-    """Of a pod, in seconds of the monotonic clock."""
-
-    owner: str
-    image: str
-    made: float
-    bound: float = 0.0
-    ready: float = 0.0
-    gone: float = 0.0
-
-
 class Rig:
     """One control plane, and who watches it."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, witness: Witness) -> None:
         self.plane = plane
         self.api: Api = plane.api
-        self.pods: dict[str, Seen] = {}
-        self.figures: Figures | None = None
-        self.changed = time.monotonic()
-        self._watch = self.api.watch(f"/api/v1/namespaces/{NAMESPACE}/pods")
-        self._thread = threading.Thread(target=self._read, name="witness", daemon=True)
-        self._thread.start()
+        self.witness = witness
+        self._used: Figures | None = None
 
-    def close(self) -> None:
-        """No more is noted."""
-        self._watch.close()
-        self._thread.join()
-
-    def _read(self) -> None:
-        for kind, pod in self._watch:
-            now = self.changed = time.monotonic()
-            seen = self.pods.get(pod["metadata"]["name"])
-            if seen is None:
-                owner = (pod["metadata"].get("labels") or {}).get("grove.io/podclique", "")
-                seen = Seen(owner, pod["spec"]["containers"][0]["image"], now)
-                self.pods[pod["metadata"]["name"]] = seen
-            conditions = pod["status"].get("conditions") or ()
-            if pod["spec"].get("nodeName"):
-                seen.bound = seen.bound or now
-            if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
-                seen.ready = seen.ready or now
-            if kind == "DELETED":
-                seen.gone = now
+    @property
+    def used(self) -> Figures:
+        """By the operator, once it has ended."""
+        assert self._used is not None, "it runs"
+        return self._used
 
     # ------------------------------------------------------------ what there is
 
     def of(self, prefix: str = "") -> list[Seen]:
         """Pods of cliques whose names begin so, that are there."""
-        return [seen for seen in list(self.pods.values()) if seen.owner.startswith(prefix) and not seen.gone]
+        return self.witness.there(prefix)
 
     def ready(self, prefix: str = "") -> list[Seen]:
         """Those that are, or were, Ready."""
@@ -110,7 +80,7 @@ class Rig:
 
     def calm(self) -> None:
         """Wait until nothing happens any more."""
-        self.until(lambda: time.monotonic() - self.changed > CALM_S, 60, "no pod changes")
+        self.until(lambda: time.monotonic() - self.witness.changed > CALM_S, 60, "no pod changes")
 
     # ------------------------------------------------------------ what is done
 
@@ -132,32 +102,41 @@ class Rig:
         began = time.monotonic()
         self.api.delete(SETS.path(NAMESPACE, name))
         self.until(lambda: not self.of(prefix), within_s, "its pods are gone")
-        gone = max(seen.gone for seen in list(self.pods.values()) if seen.owner.startswith(prefix))
+        gone = max(seen.gone for seen in self.witness.all(prefix))
         self.until(lambda: not self._is_there(name), within_s, "the set is gone")
         return gone - began
 
     def _is_there(self, name: str) -> bool:
         return self.api.call("GET", SETS.path(NAMESPACE, name)).status == 200
 
-    def events(self) -> int:
-        """How many Events the operator has told."""
-        items = self.api.get(f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
-        return sum(1 for one in items if "grove" in str(one.get("reportingComponent", "")))
+    def written(self) -> tuple[int, int]:
+        """What the API server accepted of the operator so far: writes, and Events apart."""
+        mine = [one.resource for one in self.plane.writes() if one.user == OPERATOR and one.done]
+        events = mine.count("events")
+        return len(mine) - events, events
+
+    @contextmanager
+    def operator(self) -> Iterator[None]:
+        """It works meanwhile, and has told its figures afterwards."""
+        kubeconfig = self.plane.user(OPERATOR, "system:masters").kubeconfig
+        with _process("bench.operator.process", kubeconfig) as process:
+            yield
+            process.terminate()
+            assert process.stdout is not None
+            told = process.stdout.read()
+        self._used = msgspec.json.decode(told.strip().splitlines()[-1], type=Figures)
 
 
 @contextmanager
 def rig(nodes: int, **shape: Any) -> Iterator[Rig]:
-    """All of it, ready; `figures` are there at its end."""
-    with ControlPlane(scheduler=True, controller_manager=True) as plane, FakeKubelet(plane.api):
+    """All of it but the operator, ready."""
+    with ControlPlane(scheduler=True, controller_manager=True, audit=True) as plane, ExitStack() as stack:
         plane.namespace(NAMESPACE)
         _serve(plane.api)
         plane.add_nodes(nodes, **shape)
-        found = Rig(plane)
-        try:
-            with _operator(plane.admin.kubeconfig, found):
-                yield found
-        finally:
-            found.close()
+        kubelet = plane.user("kubelet", "system:masters").kubeconfig
+        stack.enter_context(_process("bench.operator.kubelet", kubelet))
+        yield Rig(plane, stack.enter_context(Witness(plane.admin.kubeconfig, NAMESPACE)))
 
 
 def _serve(api: Api) -> None:
@@ -166,21 +145,21 @@ def _serve(api: Api) -> None:
     for kind in KINDS:
         api.until(f"/apis/grove.io/v1alpha1/{kind}", lambda _: True, 20, "it is served")
     api.until("/apis/scheduler.grove.io/v1alpha1/podgangs", lambda _: True, 20, "it is served")
+    time.sleep(ANNOUNCED_S)
 
 
 @contextmanager
-def _operator(kubeconfig: Path, found: Rig) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.operator.process", str(kubeconfig)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+def _process(module: str, kubeconfig: Path) -> Iterator[subprocess.Popen[str]]:
+    """One of ours that says `ready` and ends by SIGTERM."""
+    command = [sys.executable, "-m", module, str(kubeconfig)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
+            assert process.stdout is not None
             if process.stdout.readline() != "ready\n":
-                raise RuntimeError("the operator does not start")
-            yield
+                raise RuntimeError(f"{module} does not start")
+            yield process
         finally:
-            process.send_signal(signal.SIGTERM)
-            told = process.stdout.read()
-    found.figures = msgspec.json.decode(told.strip().splitlines()[-1], type=Figures)
+            process.terminate()
 
 
 # ------------------------------------------------------------ sets
