@@ -135,6 +135,13 @@ def test_there_is_an_autoscaler_for_each_replica_of_the_set():
     assert objects["HorizontalPodAutoscaler", "w-1-a"]["spec"]["minReplicas"] == 2
 
 
+def test_a_set_that_is_scaled_directly_gets_no_autoscaler():
+    owner = full()
+    annotated = msgspec.structs.replace(owner.metadata, annotations={"grove-dp.io/autoscale": "direct"})
+    objects = expanded(msgspec.structs.replace(owner, metadata=annotated))
+    assert names(objects, "HorizontalPodAutoscaler") == []
+
+
 def test_a_clique_says_where_it_stands():
     objects = expanded(workload())
     alone = objects["PodClique", "w-0-pc-a"]["metadata"]

@@ -1,7 +1,8 @@
 """HorizontalPodAutoscalers: one for each clique with `autoScalingConfig`, each group with `scaleConfig`.
 
 Without metrics the API server would fill in 80 % of the requested CPU. We write it ourselves, so that metrics
-that a set no longer names go away.
+that a set no longer names go away. A set with annotation `grove-dp.io/autoscale: direct` is scaled by somebody
+else, within the same bounds: it gets none.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from grove_operator.plan.tree import Replica
 
 __all__ = ["autoscalers"]
 
+DIRECT: Final = ("grove-dp.io/autoscale", "direct")
+
 CPU: Final[dict[str, Any]] = {
     "type": "Resource",
     "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
@@ -23,6 +26,8 @@ CPU: Final[dict[str, Any]] = {
 
 def autoscalers(owner: PodCliqueSet, replica: Replica) -> Iterator[Wanted]:
     """Of one replica of a set."""
+    if owner.metadata.annotation(DIRECT[0]) == DIRECT[1]:
+        return
     for unit in replica.units:
         config = unit.template.spec.auto_scaling_config
         if config is not None and unit.group is None:
