@@ -143,6 +143,7 @@ def test_a_demand_names_the_wanted_and_where_the_others_are():
         ((), 0.0, 110.0),  # nobody has looked, and nothing is bound
         ((), 150.0, 160.0),  # the scheduler is busy with others
         ((), 900.0, 220.0),  # but not for ever
+        (({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"},), 150.0, 160.0),
         (({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},), 150.0, 101.0),
     ],
 )

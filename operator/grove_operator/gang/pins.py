@@ -87,11 +87,11 @@ def late_at(pod: Pod, released: float, bound_at: float, times: GangTimes) -> flo
     One that the scheduler has not judged may only be behind others. As long as it binds some (the last at
     *bound_at*) time is not counted: pods that were made anew would wait behind even more.
     """
-    if pod.condition("PodScheduled") is None:
+    if (
+        not pod.unschedulable
+    ):  # the word of the API server, SchedulingGated, stays until the scheduler's comes
         return min(max(released, bound_at) + times.confirm_s, released + PATIENCE * times.confirm_s)
-    if pod.unschedulable and not pod.status.nominated_node_name:
-        return released + min(REFUSED_S, times.confirm_s)
-    return released + times.confirm_s
+    return released + (times.confirm_s if pod.status.nominated_node_name else min(REFUSED_S, times.confirm_s))
 
 
 def taken_back(crowd: Members, late: list[Pod], whole: bool) -> list[Pod]:
