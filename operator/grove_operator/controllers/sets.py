@@ -28,7 +28,7 @@ from grove_operator.held import Held
 from grove_operator.naming import SET_FINALIZER, L
 from grove_operator.observing import Hashes, observe_common
 from grove_operator.plan.diff import diff
-from grove_operator.plan.expand import Rules, common
+from grove_operator.plan.expand import Rules, common, unordered
 from grove_operator.plan.status import set_status, status_patch
 from grove_operator.plan.topology import missing, topology_name
 from grove_operator.plan.turns import turns
@@ -37,6 +37,10 @@ from grove_operator.watching import Key, ReplicaKey, SetKey, Watched
 __all__ = ["REFUSED", "Sets"]
 
 REFUSED: Final = "Refused"
+UNORDERED: Final = (
+    "its cliques are to start one after the other, and all start at once: its scheduler must see a gang"
+    " whole, and there is no image of an init container; set order.image"
+)
 ORPHAN: Final = "orphan"  # the garbage collector's finalizer: dependants are to stay
 STATUS_S: Final = 1.0  # a set's status is written no more often, until all of it is there
 
@@ -146,6 +150,9 @@ class Sets:
         if board.expanded == made_of:
             return
         board.expanded = made_of
+        if unordered(owner, rules):
+            about = Reference.to(SETS, meta)
+            self._recorder.record(about, "StartOrderNotKept", UNORDERED, action="Expand", kind="Warning")
         indices = set(range(owner.spec.replicas))
         for kind in self._watched.kinds.values():
             for held in kind.by("set", f"{key.namespace}/{key.name}"):

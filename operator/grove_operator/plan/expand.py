@@ -26,7 +26,7 @@ from grove_operator.plan.services import service
 from grove_operator.plan.topology import Topologies
 from grove_operator.plan.tree import Live, NamesCollide, Replica, tree
 
-__all__ = ["Rules", "common", "expand", "replica_objects"]
+__all__ = ["Rules", "common", "expand", "replica_objects", "unordered"]
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -52,8 +52,16 @@ def expand(
 
 def common(owner: PodCliqueSet, rules: Rules) -> tuple[Wanted, ...]:
     """What all replicas share."""
-    ordered = any(template_parents(owner.spec.template).values())
-    return tuple(access(owner, token=bool(rules.pods.init_image) and ordered))
+    return tuple(access(owner, token=bool(rules.pods.init_image) and _ordered(owner)))
+
+
+def unordered(owner: PodCliqueSet, rules: Rules) -> bool:
+    """Whether it has a start order that neither gates nor an init container keep."""
+    return not rules.pods.gated and not rules.pods.init_image and _ordered(owner)
+
+
+def _ordered(owner: PodCliqueSet) -> bool:
+    return any(template_parents(owner.spec.template).values())
 
 
 def replica_objects(
