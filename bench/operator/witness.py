@@ -29,7 +29,7 @@ class _Container(msgspec.Struct, frozen=True):
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
-    containers: tuple[_Container, ...] = ()
+    containers: tuple[_Container, ...] | None = None  # null in a bookmark
 
 
 class _Status(msgspec.Struct, frozen=True):
