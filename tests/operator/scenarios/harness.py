@@ -40,6 +40,7 @@ WORKLOADS = Path(__file__).parent / "workloads"
 REST_S = 30.0  # of no write by the operator, and the world is at rest; on the real one a second and a half
 REAL_REST_S = 1.5
 LIMIT_S = 120.0
+TICK_S = 1e-5  # virtual time goes in microseconds: waits for less would never end
 IMAGE = "registry.test/worker:2"
 
 
@@ -255,7 +256,7 @@ class Scene:
                 return world
             self.check_operator()
             left = end - self.clock.now()
-            if left <= 0:
+            if left <= TICK_S:
                 raise AssertionError(f"not within {within_s:g} s: {what}\n{await self.told(world)}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.cluster.changed.wait(), min(left, 1.0))
@@ -264,7 +265,7 @@ class Scene:
     async def always(self, holds, for_s=REST_S, what="it holds"):
         """It must be so, and stay so."""
         end = self.clock.now() + self.hastened(for_s)
-        while (left := end - self.clock.now()) > 0:
+        while (left := end - self.clock.now()) > TICK_S:
             self.cluster.changed.clear()
             world = await self.world()
             if not holds(world):
