@@ -75,6 +75,7 @@ def test_a_binding_that_makes_no_sense_costs_only_itself(caplog):
     [
         ("auto", {"kai-scheduler", "default-scheduler"}),
         ("own", {"kai-scheduler", "default-scheduler", "mine"}),
+        ("native", {"kai-scheduler"}),
         ("none", {"kai-scheduler"}),
     ],
 )
