@@ -100,7 +100,7 @@ bench-quality: dev ## every routing policy in virtual time, 8 workers, 80 and 95
 bench-quality-full: dev ## the same with 8 and 64 workers from 50 to 110 % load (an hour)
 	@$(PY) -m bench.quality --full $(ARGS)
 
-demo: build ## see it work: the same conversations by round robin and by KV cache, then a killed worker
+demo: build ## see it work: routing by KV cache, a killed worker, then the whole system under a rush
 	@$(VENV)/bin/grove-dp demo $(ARGS)
 
 csan: ## C tests under the address and undefined-behaviour sanitizers

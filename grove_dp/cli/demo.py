@@ -224,8 +224,11 @@ class _Show:
                 _say(text)
 
     async def _watched(self, work: Coroutine[None, None, None], screen: Callable[[], RenderableType]) -> None:
+        import logging
+
         from rich.live import Live
 
+        logging.getLogger().addHandler(logging.NullHandler())  # else warnings are written into the screen
         with Live(screen(), auto_refresh=False) as live:
 
             async def draw() -> None:

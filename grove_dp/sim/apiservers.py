@@ -1,10 +1,12 @@
-"""The two API servers that the demo can run on: the embedded one, and the real one."""
+"""The two API servers that the demo can run on: the embedded one, and the real one, which takes its time."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from grove_dp.kube.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from grove_dp.clock import Clock
     from grove_dp.kube.access import Access
 
-__all__ = ["embedded", "real"]
+__all__ = ["embedded", "is_served", "real"]
 
 
 @asynccontextmanager
@@ -41,3 +43,14 @@ async def real() -> AsyncIterator[tuple[Access, Path]]:
             yield api, plane.admin.kubeconfig
     finally:
         await asyncio.to_thread(plane.close)
+
+
+async def is_served(api: Access, definition: dict[str, Any]) -> bool:
+    """Whether objects of a CustomResourceDefinition can be asked for."""
+    spec = definition["spec"]
+    path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+    try:
+        await api.get(path, query={"limit": "1"})
+    except NotFound:
+        return False
+    return True

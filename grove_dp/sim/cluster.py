@@ -18,6 +18,7 @@ import asyncio
 import sys
 import tempfile
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -25,13 +26,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
+from grove_dp.errors import GroveError
 from grove_dp.kube.lease import LeaseTimes
 from grove_dp.kube.objects import NODES, PODS
 from grove_dp.metering.signals import Signals, decode
 from grove_dp.scaling.fleet import Fleet
 from grove_dp.scaling.kinds import AUTOSCALERS, SETS, CliqueSet
 from grove_dp.scaling.settings import Settings
-from grove_dp.sim.apiservers import embedded, real
+from grove_dp.sim.apiservers import embedded, is_served, real
 from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
 from grove_dp.sim.manifests import NAME, NAMESPACE, autoscaler, clique_set
 from grove_dp.sim.pods import WorkerPods
@@ -50,6 +52,12 @@ _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _POLL_S: Final = 0.1
 
 
+class NotInTime(GroveError):
+    """Something of the cluster did not come about."""
+
+    reason = "NotInTime"
+
+
 class ClusterPlan(msgspec.Struct, frozen=True):
     """What there is of it."""
 
@@ -60,7 +68,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     worker_port: int = 8200
     max_inflight: int = 12  # of one worker; what is beyond waits at the frontend
     worker_flags: str = "--speed 0.2 --num-gpu-blocks 2000 --max-model-len 16384"
-    tick_s: float = 1.0  # of the autoscaler
+    tick_s: float = 0.5  # of the autoscaler
     window_s: float = 5.0
     real: bool = False
     ready_s: float = 60.0
@@ -129,8 +137,11 @@ class Cluster:
 
         import grove_dp.scaling.crds
 
-        for document in (*grove_operator.crds.definitions(), *grove_dp.scaling.crds.definitions()):
+        kinds = [*grove_operator.crds.definitions(), *grove_dp.scaling.crds.definitions()]
+        for document in kinds:
             await self.api.create(_CRDS, document)
+        for document in kinds:
+            await self._until(partial(is_served, self.api, document), document["metadata"]["name"])
         for number in range(self.plan.nodes):
             await self.api.create(NODES.path(), node(f"node-{number + 1}", gpus=self.plan.gpus))
 
@@ -255,7 +266,7 @@ class Cluster:
                 while not await _quietly(true):
                     await self._clock.sleep(_POLL_S)
         except TimeoutError:
-            raise self._frontend.failure(f"or what is behind it: not in time: {what}") from None
+            raise NotInTime(f"{what}: not within {self.plan.ready_s:g} s; is this machine busy?") from None
 
 
 async def _quietly(true: Callable[[], Coroutine[None, None, bool]]) -> bool:

@@ -32,12 +32,12 @@ _APART: Final = 1 << 40  # between the block ids of the rush and those of the ot
 class Tide(msgspec.Struct, frozen=True):
     """When there is how much; the seconds of the parts, and the rates of requests in them."""
 
-    calm_s: float = 8.0
-    busy_s: float = 24.0
-    after_s: float = 18.0
-    ramp_s: float = 6.0  # at either end of what is busy
+    calm_s: float = 6.0
+    busy_s: float = 26.0
+    after_s: float = 20.0
+    ramp_s: float = 12.0  # at either end of what is busy
     calm: Conversations = Conversations(rate=1.0, answer_tokens=32)
-    rush: Conversations = Conversations(rate=13.0, answer_tokens=32, seed=1)
+    rush: Conversations = Conversations(rate=15.0, answer_tokens=32, seed=1)
 
     @property
     def for_s(self) -> float:

@@ -92,6 +92,6 @@ def test_a_tide_rises_and_falls_and_what_rushes_in_is_of_other_people():
         phases[Tide().phase(one.at_s)] += 1
     assert phases["rush"] / Tide().busy_s > 5 * phases["calm"] / (Tide().calm_s + Tide().after_s)
     systems = set(range(Tide().rush.applications * Tide().rush.system_blocks))
-    calm = {block for one in Tide().calm.requests(50.0) for block in one.hash_ids}
+    calm = {block for one in Tide().calm.requests(Tide().for_s) for block in one.hash_ids}
     rush = {block for one in asked for block in one.hash_ids} - calm - systems
     assert min(rush) >= 1 << 40
