@@ -1,12 +1,15 @@
 """The operator as a process of its own, with its figures: `python -m bench.operator.process KUBECONFIG`.
 
-On SIGTERM it prints one line of JSON: writes by kind and verb, CPU seconds, peak memory.
+On SIGTERM it prints one line of JSON: writes by kind and verb, CPU seconds, peak memory. It ends, too, when a
+pipe that is its input ends: its owner has gone.
 """
 
 import asyncio
 import json
+import os
 import resource
 import signal
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -46,7 +49,10 @@ async def _run(kubeconfig: Path) -> None:
     async with await connect(kubeconfig) as api:
         operator = Operator(api, OperatorSettings(leader=Leader(enabled=False)), metrics=metrics)
         task = asyncio.create_task(operator.run())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        if stat.S_ISFIFO(os.fstat(0).st_mode):
+            loop.add_reader(0, task.cancel)
         while not operator.leading:  # noqa: ASYNC110  # once, before anything is measured
             await asyncio.sleep(0.05)
         metrics.start_cpu_s = time.process_time()
