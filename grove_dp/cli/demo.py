@@ -175,7 +175,8 @@ async def _system(args: argparse.Namespace) -> int:
         if args.plot is not None:
             _draw_system(system, args.plot)
         if args.stay:
-            await _stay(f"try:\n{system.curl()}")
+            await system.cluster.autoscale(system.plan.most)  # the last run had none
+            await _stay(f"the autoscaler is back, too; try:\n{system.curl()}")
         return 1 if system.failed else 0
 
 
