@@ -306,7 +306,9 @@ class Informer(Generic[T]):
         if event.type == "ERROR":
             status = msgspec.json.decode(event.object, type=_Status)
             raise refused(f"WATCH {self._path}", status.code, bytes(event.object))
-        if error is not None:
+        if event.type == "BOOKMARK":  # an empty object, with nulls where our fields need not expect any
+            self._advance(msgspec.json.decode(event.object, type=_Named).metadata.resource_version)
+        elif error is not None:
             self._skip(event.object, error)
 
     def _skip(self, item: msgspec.Raw, error: msgspec.DecodeError) -> None:

@@ -150,6 +150,16 @@ async def test_a_watch_that_ends_goes_on_from_the_last_version_without_a_list(se
     assert watched.informer.lists == 1
 
 
+async def test_a_bookmark_is_taken_though_it_has_nulls_where_objects_never_have(server, start):
+    server.lists()
+    stream = server.watches()
+    watched = start()
+    nulls = {"kind": "Pod", "metadata": {"resourceVersion": "25"}, "spec": {"containers": None}, "status": {}}
+    stream.send(event("BOOKMARK", nulls))
+    await watched.informer.reached("25")
+    assert watched.informer.undecodable == 0
+
+
 @pytest.mark.parametrize("how", ["by status", "in the stream"])
 async def test_expired_versions_lead_to_a_list_that_tells_what_was_missed(server, start, how):
     server.lists(pod("stays", 1), pod("goes", 2), pod("changes", 3))

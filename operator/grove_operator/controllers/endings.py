@@ -1,7 +1,8 @@
 """Objects on their way out: our finalizers come off, so that the garbage collector can go on.
 
-A finalizer of ours holds an object only so long as nobody has looked: what it owns goes by owner references.
-Those of others stay, and hold it.
+A finalizer of ours holds an object until we have looked. Pods of a clique are deleted before it goes: the
+garbage collector would read each of them first, and find only what is on its way out already. What else there
+is goes by owner references. Finalizers of others stay, and hold it.
 """
 
 from collections.abc import Iterator
@@ -15,16 +16,20 @@ from grove_operator.held import Held
 from grove_operator.naming import CLIQUE_FINALIZER, GROUP_FINALIZER
 from grove_operator.watching import ReplicaKey, Watched
 
-__all__ = ["end_finalizers", "without_finalizer"]
+__all__ = ["ORPHAN", "end_finalizers", "without_finalizer"]
 
+ORPHAN = "orphan"  # the garbage collector's finalizer: dependants are to stay
 FINALIZERS = ((GROUPS, GROUP_FINALIZER), (CLIQUES, CLIQUE_FINALIZER))
 
 
 async def end_finalizers(watched: Watched, writer: Writer, key: ReplicaKey) -> None:
     """Of the cliques and groups of a replica that are being deleted."""
-    await together(
-        without_finalizer(writer, kind, held, finalizer) for kind, held, finalizer in _ending(watched, key)
+    ending = list(_ending(watched, key))
+    cliques = (
+        held for kind, held, _ in ending if kind == CLIQUES and ORPHAN not in (held.metadata.finalizers or ())
     )
+    await writer.delete_pods(pod for held in cliques for pod in watched.pods.by("owner", held.metadata.uid))
+    await together(without_finalizer(writer, kind, held, finalizer) for kind, held, finalizer in ending)
 
 
 def _ending(watched: Watched, key: ReplicaKey) -> Iterator[tuple[Resource, Held, str]]:

@@ -54,13 +54,7 @@ __all__ = ["Replicas"]
 
 ROUNDS: Final = 8
 SOON_S: Final = 0.2
-SETTLING_S: Final = (
-    0.5,
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-)  # a status of an unsettled replica waits so long, write by write
+SETTLING_S: Final = (1.0, 2.0, 4.0, 8.0)  # a status of an unsettled replica waits so long, write by write
 SUMMED_S: Final = 0.1  # a set's status waits so long for more replicas
 
 

@@ -1,6 +1,6 @@
 """A set as a whole: what its replicas share, which of them an update may touch, and what all of them come to.
 
-    deleted ──► its pods in one call, our finalizer off; the garbage collector does the rest
+    deleted ──► its pods in a few calls, our finalizer off; the garbage collector does the rest
     refused ──► a condition and an Event say why; nothing is made, and what there is stays
     else    ──► finalizer, access ──► replicas (when the set has changed) ──► turns ──► status
 
@@ -8,7 +8,8 @@ Rules are asked here, too, for a cluster without webhooks. A set whose objects a
 refused: it was accepted once, and is healed as far as it can be read.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from grove_dp.clock import Clock
@@ -22,7 +23,7 @@ from grove_operator.admission.subject import World
 from grove_operator.admission.validate import validate
 from grove_operator.api import SETS, PodCliqueSet
 from grove_operator.applying import Writer, together
-from grove_operator.controllers.endings import without_finalizer
+from grove_operator.controllers.endings import ORPHAN, without_finalizer
 from grove_operator.controllers.state import Boards, SetBoard
 from grove_operator.held import Held
 from grove_operator.naming import SET_FINALIZER, L
@@ -36,12 +37,14 @@ from grove_operator.watching import Key, ReplicaKey, SetKey, Watched
 
 __all__ = ["REFUSED", "Sets"]
 
+log = logging.getLogger(__name__)
+
 REFUSED: Final = "Refused"
 UNORDERED: Final = (
     "its cliques are to start one after the other, and all start at once: its scheduler must see a gang"
     " whole, and there is no image of an init container; set order.image"
 )
-ORPHAN: Final = "orphan"  # the garbage collector's finalizer: dependants are to stay
+DELETES: Final = 8  # calls that delete a set's pods at the same time
 STATUS_S: Final = 1.0  # a set's status is written no more often, until all of it is there
 
 
@@ -81,7 +84,7 @@ class Sets:
             self._boards.forget(key)
             return None
         if held.metadata.deletion_timestamp:
-            return await self._end(held)
+            return await self._end(key, held)
         board = self._boards.of(key)
         if await self._refuse(key, held, board):
             return None
@@ -97,17 +100,19 @@ class Sets:
 
     # ------------------------------------------------------------ its end
 
-    async def _end(self, held: Held) -> Again | None:
+    async def _end(self, key: SetKey, held: Held) -> Again | None:
         meta = held.metadata
         self._hashes.forget(meta.uid)
         if SET_FINALIZER not in (meta.finalizers or ()):
             return None
         if ORPHAN not in (meta.finalizers or ()):
             labels = ",".join(f"{key}={value}" for key, value in naming.managed(meta.name).items())
-            pods = self._writer.delete_collection(PODS, meta.namespace, labels)
-            await together([without_finalizer(self._writer, SETS, held, SET_FINALIZER), pods])
-        else:
-            await without_finalizer(self._writer, SETS, held, SET_FINALIZER)
+            pods = (self._writer.delete_collection(PODS, meta.namespace, one) for one in _parts(held, labels))
+            try:
+                await together(pods)
+            except ExceptionGroup as error:  # the garbage collector finds them, too, if more slowly
+                log.warning("pods of %s/%s are left to the garbage collector: %s", *key, error.exceptions[0])
+        await without_finalizer(self._writer, SETS, held, SET_FINALIZER)
         return None
 
     async def _hold(self, held: Held) -> None:
@@ -198,6 +203,14 @@ class Sets:
         self._written[key] = self._clock.now()
         await self._writer.merge(SETS, key.namespace, key.name, _whole(held, {"status": patch}), "status")
         return None
+
+
+def _parts(held: Held, labels: str) -> Iterator[str]:
+    """Selectors of its pods: the API server deletes the pods of one call one after the other."""
+    replicas = max(1, int(held.spec.get("replicas") or 0))
+    for part in range(min(replicas, DELETES)):
+        indices = ",".join(map(str, range(part, replicas, DELETES)))
+        yield f"{labels},{L.SET_REPLICA} in ({indices})"
 
 
 def _whole(held: Held, patch: Mapping[str, object]) -> dict[str, object]:

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 SPREAD: Final = "grove-dp.io/spread"  # annotation of a set: a node label; its replicas in different domains
 STARVED_S: Final = 300.0
 EXTRA_S: Final = 1.0
-TOLD_S: Final = 1.0  # an Event tells of a gang that has waited so long
+TOLD_S: Final = 5.0  # an Event tells of a gang that has waited so long
 RETRY_S: Final = 0.5
 
 

@@ -1,8 +1,8 @@
 """HorizontalPodAutoscalers: one for each clique with `autoScalingConfig`, each group with `scaleConfig`.
 
 Without metrics the API server would fill in 80 % of the requested CPU. We write it ourselves, so that metrics
-that a set no longer names go away. A set with annotation `grove-dp.io/autoscale: direct` is scaled by somebody
-else, within the same bounds: it gets none.
+that a set no longer names go away. A set with annotation `grove-dp.io/autoscale: direct` is scaled by
+somebody else, within the same bounds: it gets none.
 """
 
 from collections.abc import Iterator
