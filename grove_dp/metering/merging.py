@@ -50,6 +50,7 @@ class WorkerNow(NamedTuple):
     cached_tokens_per_s: float
     output_tokens_per_s: float
     work_s_per_s: float
+    ended_per_s: float = 0.0  # tokens are told when a request ends, work when it is placed
 
 
 class Times(NamedTuple):
@@ -242,6 +243,7 @@ def _worker(told: WorkerSignal, before: WorkerSignal | None, span_s: float) -> W
         cached_tokens_per_s=rate("cached_tokens"),
         output_tokens_per_s=rate("output_tokens"),
         work_s_per_s=rate("work_s") if before is not None else 0.0,
+        ended_per_s=max(0.0, rate("placed") - (told.inflight - (before.inflight if before else 0)) / span_s),
     )
 
 

@@ -105,11 +105,19 @@ def _prefill(component: ComponentSpec, mine: Sequence[WorkerNow]) -> tuple[float
     if component.role == "decode":
         return 0.0, 0.0
     work = sum(one.work_s_per_s for one in mine)
-    tokens = sum(max(0.0, one.prompt_tokens_per_s - one.cached_tokens_per_s) for one in mine)
+    tokens = _of_placed(mine) * sum(
+        max(0.0, one.prompt_tokens_per_s - one.cached_tokens_per_s) for one in mine
+    )
     declared = component.prefill_tokens_per_second
     if declared is not None:
         return tokens / declared, declared
     return work, tokens / work if work > 0 else 0.0
+
+
+def _of_placed(mine: Sequence[WorkerNow]) -> float:
+    """Requests placed for each that ended: tokens are known of those that ended, work of those placed."""
+    placed, ended = sum(one.placed_per_s for one in mine), sum(one.ended_per_s for one in mine)
+    return placed / ended if placed > 0 and ended > 0 else 1.0
 
 
 def _decode(

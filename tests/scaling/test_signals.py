@@ -64,6 +64,13 @@ async def demand(component, *answers, **more):
     return (await look(component, *answers, **more)).demands["decode"]
 
 
+async def test_in_a_rise_tokens_are_counted_for_what_was_placed_and_not_for_what_ended():
+    # 40 placed, 30 of them still there: the tokens of ten, the work of forty
+    after = worker(placed=40, inflight=30, prompt_tokens=10_000, work_s=20.0)
+    found = await demand({}, told([worker()]), told([after], now_s=10))
+    assert found.prefill_tokens == 2000.0
+
+
 async def test_prefill_is_seconds_of_a_worker_per_second():
     before = worker(work_s=10.0, prompt_tokens=1000, cached_tokens=0, placed=3)
     after = worker(work_s=25.0, prompt_tokens=41_000, cached_tokens=10_000, placed=9)
