@@ -59,15 +59,22 @@ class Line:
         self._writes = writes
         self._streams = set()
         self.cut = False
+        self.trouble = None  # a Random: some calls are lost, and some answers
 
     async def exchange(self, method, target, headers, body):
         self._check()
+        self._disturb()
         answer = await self._transport.exchange(method, target, headers, body)
         path = target.partition("?")[0]
         if method != "GET" and not any(part in path for part in QUIET):
             self._writes.append(Write(method, path, answer.status, body))
         self._check()
+        self._disturb()
         return answer
+
+    def _disturb(self):
+        if self.trouble is not None and self.trouble.random() < 0.02:
+            raise ConnectionResetError("trouble on the line")
 
     @asynccontextmanager
     async def stream(self, target, headers):

@@ -403,7 +403,7 @@ async def playing(stage=None, seed=1, operator=True, scheduler_after_s=0.0):
 
 
 def scenario(test=None, *, real=False, **options):
-    """Play the test: its first argument is the scene."""
+    """Play the test: its first argument is the scene. *real*: True, or "only"."""
     if test is None:
         return functools.partial(scenario, real=real, **options)
     signature = inspect.signature(test)
@@ -418,7 +418,7 @@ def scenario(test=None, *, real=False, **options):
     given = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in fixtures]
     played.__signature__ = inspect.Signature([*given, stage])
     del played.__wrapped__
-    stages = [pytest.param("embedded", marks=pytest.mark.looptime)]
+    stages = [] if real == "only" else [pytest.param("embedded", marks=pytest.mark.looptime)]
     if real:
         programs = ("kube-scheduler", "kube-controller-manager")
         marks = (pytest.mark.controlplane(*programs), pytest.mark.slow, pytest.mark.timeout(180))

@@ -1,6 +1,7 @@
 """Everything at once, at random: when it ends, the world is whole.
 
-    GROVE_DP_CHAOS=200x10     so many seeds, so many virtual minutes each; 5x2 without
+    GROVE_DP_CHAOS=200x10       so many seeds, so many virtual minutes each; 5x2 without
+    GROVE_DP_CHAOS_REAL_S=200   so long on the real control plane; 15 without
 
 A failure names its seed; the same seed plays the same scene: `-k 'chaos and 17'`.
 """
@@ -18,7 +19,8 @@ from tests.operator.scenarios.harness import image, scenario
 from tests.operator.scenarios.world import name, ours
 
 SEEDS, MINUTES = (int(part) for part in os.environ.get("GROVE_DP_CHAOS", "5x2").split("x"))
-REAL_SETTLE_S = 900.0
+SETTLE_S = 900.0
+REAL_S = float(os.environ.get("GROVE_DP_CHAOS_REAL_S", "15"))
 
 
 class Chaos:
@@ -29,9 +31,9 @@ class Chaos:
         self.lost = []
         self.version = 1
 
-    async def one(self):
-        """Something."""
-        happenings = (
+    def happenings(self):
+        """What may happen, and how often; calls and watches of the real API server fail on the line."""
+        common = (
             (self.edit, 4),
             (self.scale_set, 2),
             (self.scale_group, 4),
@@ -44,10 +46,13 @@ class Chaos:
             (self.lose_node, 1),
             (self.find_node, 2),
             (self.kill_operator, 2),
-            (self.calls_fail, 4),
-            (self.watches_end, 2),
             (self.by_hand, 2),
         )
+        return common if self.scene.cluster.real else (*common, (self.calls_fail, 4), (self.watches_end, 2))
+
+    async def one(self):
+        """Something."""
+        happenings = self.happenings()
         happening = self.chance.choices([one for one, _ in happenings], [weight for _, weight in happenings])
         with suppress(GroveError):  # what was to be hit has gone
             await happening[0]()
@@ -113,6 +118,12 @@ class Chaos:
         await self.scene.kill_operator()
         await self.scene.clock.sleep(self.chance.expovariate(1 / 3))
         await self.scene.start_operator()
+        self.disturb()
+
+    def disturb(self):
+        """From now on some calls of the operator are lost, and some answers."""
+        if self.scene.cluster.real:
+            self.scene.lines[-1][0].trouble = self.chance
 
     async def calls_fail(self):
         faults = self.scene.cluster.faults
@@ -149,7 +160,10 @@ class Chaos:
 
     async def over(self):
         """No more trouble; what was lost comes back, and there is room for all."""
-        self.scene.cluster.faults.clear()
+        if self.scene.cluster.real:
+            self.scene.lines[-1][0].trouble = None
+        else:
+            self.scene.cluster.faults.clear()
         await self.scene.nodes(50)
         while self.lost:
             await self.scene.find_node(self.lost.pop())
@@ -174,7 +188,24 @@ async def test_chaos(scene, seed):
         await scene.clock.sleep(chance.expovariate(1.0))
         await chaos.one()
     await chaos.over()
-    await scene.until(lambda world: not world.pending() and whole(world), REAL_SETTLE_S, "all pods run again")
+    await scene.until(lambda world: not world.pending() and whole(world), SETTLE_S, "all pods run again")
+
+
+@scenario(real="only")
+@pytest.mark.timeout(900)
+async def test_chaos_in_real_time(scene):
+    chance = Random(4)
+    await scene.nodes(24)
+    for workload in ("workload1-gt", "workload4"):
+        await scene.apply(workload)
+    chaos = Chaos(scene, chance)
+    chaos.disturb()
+    end = scene.clock.now() + REAL_S
+    while scene.clock.now() < end:
+        await scene.clock.sleep(chance.expovariate(2.0))
+        await chaos.one()
+    await chaos.over()
+    await scene.until(lambda world: not world.pending() and whole(world), 180.0, "all pods run again")
 
 
 def whole(world):
