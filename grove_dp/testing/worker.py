@@ -24,6 +24,8 @@ from grove_dp.testing.http import ConnectionEnded, Request, header_fields, json_
 
 __all__ = ["Call", "End", "ScriptedWorker", "Step"]
 
+LATE_TURNS = 3  # of the loop, from accepting a connection to serving it
+
 
 class End(Enum):
     """Steps that end a connection."""
@@ -163,6 +165,8 @@ class ScriptedWorker:
             _reset(peer.writer)
             task.cancel()
         await asyncio.gather(*(task for _, task in peers), return_exceptions=True)
+        for _ in range(LATE_TURNS):
+            await asyncio.sleep(0)  # a connection that was accepted just before is refused now, not left open
 
     def script(self, *steps: Step) -> None:
         """Answer the next unscripted request with these steps."""
@@ -175,6 +179,9 @@ class ScriptedWorker:
         return self.calls[number]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            _reset(writer)
+            return
         peer = _Peer(reader, writer)
         task = asyncio.current_task()
         assert task is not None
@@ -185,7 +192,7 @@ class ScriptedWorker:
         try:
             while await self._exchange(peer, await peer.request()):
                 pass
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):  # only our own end cancels
             pass
         finally:
             del self._peers[peer]

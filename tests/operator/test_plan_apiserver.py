@@ -102,8 +102,14 @@ async def test_every_document_is_taken_to_the_letter_and_comes_back_as_wanted(co
 async def test_a_patch_mends_what_a_hand_has_changed(controlplane, kube_namespace):
     """On kinds that the API server defaults: what comes back needs no second patch."""
     async with await connect(controlplane.admin.kubeconfig) as api:
+        account = await api.get(f"/api/v1/namespaces/{kube_namespace}/serviceaccounts/default")
+        owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "default", "controller": True}
+        owner["uid"] = account["metadata"][
+            "uid"
+        ]  # one that is there, or the garbage collector takes all of it
         for wanted in everything(kube_namespace):
-            await api.create(wanted.resource.path(wanted.namespace), wanted.document)
+            metadata = wanted.document["metadata"] | {"ownerReferences": [owner]}
+            await api.create(wanted.resource.path(wanted.namespace), wanted.document | {"metadata": metadata})
             meddle = MEDDLED.get(wanted.resource)
             if meddle is None:
                 continue

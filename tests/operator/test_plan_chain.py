@@ -62,7 +62,14 @@ SET = {
                 clique("c", 2, pod_spec=SPEC),
             ],
             "podCliqueScalingGroups": [
-                group("g", "b", "c", replicas=2, topologyConstraint=PACKED, scaleConfig={"maxReplicas": 3})
+                group(
+                    "g",
+                    "b",
+                    "c",
+                    replicas=2,
+                    topologyConstraint=PACKED,
+                    scaleConfig={"minReplicas": 1, "maxReplicas": 3},
+                )
             ],
         },
     },
