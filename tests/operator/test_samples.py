@@ -1,6 +1,7 @@
 """The samples: right by our own rules, what they say they make, and at work in a real cluster."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import msgspec
@@ -123,6 +124,9 @@ def test_its_arguments_are_ones_that_the_command_takes(words, monkeypatch):
 def cluster(controlplane, kube_namespace):
     """One zone of two racks of two nodes, and our kinds."""
     controlplane.kubectl("apply", "--server-side", "-f", str(CRDS))
+    deadline = time.monotonic() + 20  # clients hear of a kind a second or two after it is served
+    while any(controlplane.kubectl("explain", kind, check=False).returncode for kind in ("pcs", "ct")):
+        assert time.monotonic() < deadline
     for rack in ("one", "two"):
         labels = {"topology.kubernetes.io/zone": kube_namespace, "example.com/rack": rack}
         controlplane.add_nodes(2, f"{kube_namespace}-{rack}", labels=labels)
