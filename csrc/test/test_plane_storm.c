@@ -304,7 +304,8 @@ void gdp_test_plane_threads(void)
     CHECK(gdp_indexer_settle(s.indexer, 5000));
     gdp_indexer_stats index;
     gdp_indexer_look(s.indexer, &index);
-    CHECK(index.predictions > 10 && index.index.blocks > 0);
+    CHECK(index.predictions > 10);
+    CHECK(index.index.blocks + index.index.expired > 0); /* a prediction lasts 1 s, and a slow machine takes longer to end */
     gdp_plane_free(s.plane);
     s.plane = NULL;
     scene_close(&s);
