@@ -22,6 +22,7 @@ from grove_operator.held import Held
 from grove_operator.plan.diff import Delete, Patch, Steps, changes
 from grove_operator.plan.documents import Wanted
 from grove_operator.pods import Pod
+from grove_operator.slots import Slots, rank
 from grove_operator.watching import Watched
 
 __all__ = ["ForeignObject", "NotLeading", "WriteCounts", "Writer", "together"]
@@ -62,7 +63,7 @@ class Writer:
         self._watched = watched
         self._counts = counts
         self._leading = leading
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = Slots(AT_ONCE)
         self._deleted: dict[str, None] = {}
 
     def is_deleted(self, uid: str) -> bool:
@@ -160,7 +161,7 @@ class Writer:
         )
 
     async def _write(self, resource: Resource, verb: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        async with self._slots:
+        async with self._slots.taken(rank(resource, verb)):
             if not self._leading():
                 raise NotLeading("leading is over: nothing more is written")
             try:
