@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from grove_operator.gang.ask import AskPod
+from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.levels import Kind, Loose
-from grove_operator.gang.nodes import Flags, Ints
 from grove_operator.gang.stock import LIMIT, Stock
 
 __all__ = ["Filling"]

@@ -12,8 +12,8 @@ from operator import attrgetter
 import numpy as np
 
 from grove_operator.gang.ask import Ask, AskConfig, AskGroup, AskPod
+from grove_operator.gang.columns import Ints
 from grove_operator.gang.needs import Needs
-from grove_operator.gang.nodes import Ints
 from grove_operator.gang.room import Room
 
 __all__ = ["Kind", "Level", "Loose", "tree"]

@@ -8,72 +8,20 @@ A rule of a pod is judged once for each value that occurs (a rack, a set of tain
 and then looked up: 5,000 nodes cost 20 us. What came out is kept until a node changes.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from grove_dp.kube.objects import Condition, Meta
-from grove_operator.gang.needs import Requirement, Toleration, Where
+from grove_operator.gang.columns import Column, Flags, Ints
+from grove_operator.gang.needs import Requirement, Where
+from grove_operator.gang.node import CORDON, RoomNode, tolerated
 
-__all__ = ["Domains", "Flags", "Ints", "RoomNode", "Roster"]
+__all__ = ["Domains", "Roster"]
 
-Flags = NDArray[np.bool_]
-Ints = NDArray[np.int64]
-Taints = tuple[tuple[str, str, str], ...]
-
-HARD: Final = ("NoSchedule", "NoExecute")
-CORDON: Final = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 KEPT: Final = 512  # masks and domains that are kept at most
 SLACK: Final = 1024  # values that no node has any more, before a column is made anew
-
-
-class _Partial(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """A part of a node."""
-
-
-class Taint(_Partial, frozen=True):
-    """Of a node."""
-
-    key: str = ""
-    value: str = ""
-    effect: str = ""
-
-
-class RoomNodeSpec(_Partial, frozen=True):
-    """Of a node."""
-
-    unschedulable: bool = False
-    taints: tuple[Taint, ...] | None = None
-
-
-class RoomNodeStatus(_Partial, frozen=True):
-    """Of a node; quantities as they travel."""
-
-    allocatable: Mapping[str, str | int | float] | None = None
-    conditions: tuple[Condition, ...] | None = None
-
-
-class RoomNode(_Partial, frozen=True):
-    """A node, as far as room for pods goes."""
-
-    metadata: Meta = Meta()
-    spec: RoomNodeSpec = RoomNodeSpec()
-    status: RoomNodeStatus = RoomNodeStatus()
-
-    @property
-    def ready(self) -> bool:
-        """Its condition Ready is True, or it has none yet."""
-        conditions = self.status.conditions or ()
-        return all(one.status == "True" for one in conditions if one.type == "Ready")
-
-    @property
-    def taints(self) -> Taints:
-        """Those that keep pods away; a cordon's own is told by `unschedulable`."""
-        taints = ((one.key, one.value, one.effect) for one in self.spec.taints or () if one.effect in HARD)
-        return tuple(sorted(one for one in taints if not (self.spec.unschedulable and one == CORDON)))
 
 
 class Domains(msgspec.Struct, frozen=True):
@@ -86,41 +34,6 @@ class Domains(msgspec.Struct, frozen=True):
     names: tuple[str, ...]  # values of the last key
 
 
-class _Column:
-    """What each slot says of one thing."""
-
-    def __init__(self, slots: int) -> None:
-        self.codes: NDArray[np.int32] = np.full(slots, -1, np.int32)
-        self.values: list[Hashable] = []
-        self._index: dict[Hashable, int] = {}
-
-    def code(self, value: Hashable) -> int:
-        return self._index.get(value, -1)
-
-    def put(self, slot: int, value: Hashable | None) -> None:
-        if value is None:
-            self.codes[slot] = -1
-            return
-        code = self._index.get(value)
-        if code is None:
-            code = self._index[value] = len(self.values)
-            self.values.append(value)
-        self.codes[slot] = code
-
-    def where(self, good: Callable[[Hashable], bool], absent: bool) -> Flags:
-        """The slots whose value is good; those without one as *absent* says."""
-        table = np.fromiter((*map(good, self.values), absent), np.bool_, len(self.values) + 1)
-        found: Flags = table[self.codes]  # -1 is the last
-        return found
-
-    def among(self, values: Iterable[Hashable], absent: bool = False) -> Flags:
-        """The slots that have one of *values*."""
-        table = np.zeros(len(self.values) + 1, np.bool_)
-        table[[code for value in values if (code := self.code(value)) >= 0]] = True
-        table[-1] = absent
-        return table[self.codes]
-
-
 class Roster:
     """All nodes by slot."""
 
@@ -128,8 +41,8 @@ class Roster:
         self.nodes: list[RoomNode | None] = []
         self.slots: dict[str, int] = {}
         self._spare: list[int] = []
-        self._labels: dict[str, _Column] = {}
-        self._taints = _Column(0)
+        self._labels: dict[str, Column] = {}
+        self._taints = Column(0)
         self._ready: Flags = np.zeros(0, np.bool_)
         self._cordoned: Flags = np.zeros(0, np.bool_)
         self._kept: dict[Hashable, Flags] = {}
@@ -204,10 +117,10 @@ class Roster:
         ]:
             del self._labels[key]
 
-    def _label(self, key: str) -> _Column:
+    def _label(self, key: str) -> Column:
         column = self._labels.get(key)
         if column is None:
-            column = self._labels[key] = _Column(len(self._ready))
+            column = self._labels[key] = Column(len(self._ready))
             for slot, node in enumerate(self.nodes):
                 if node is not None:
                     column.put(slot, node.metadata.label(key))
@@ -253,13 +166,13 @@ class Roster:
 
     def uncordoned(self, where: Where) -> Flags:
         """The slots that take new pods, or pods such as this."""
-        return ~self.cordoned | _tolerated(where.tolerations, (CORDON,))
+        return ~self.cordoned | tolerated(where.tolerations, (CORDON,))
 
     def tolerated(self, where: Where) -> Flags:
         """The slots whose taints the pod tolerates."""
 
         def good(taints: Hashable) -> bool:
-            return isinstance(taints, tuple) and _tolerated(where.tolerations, taints)
+            return isinstance(taints, tuple) and tolerated(where.tolerations, taints)
 
         found: Flags = self._taints.where(good, absent=False)[: len(self.nodes)]
         return found
@@ -320,10 +233,6 @@ class Roster:
             node = self.nodes[slot]
             if node is not None:
                 yield node.metadata.name
-
-
-def _tolerated(tolerations: tuple[Toleration, ...], taints: Taints) -> bool:
-    return all(any(one.tolerates(*taint) for one in tolerations) for taint in taints)
 
 
 def _compares(value: str, one: Requirement) -> bool:

@@ -14,8 +14,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.needs import Needs, Port, amount, needs
-from grove_operator.gang.nodes import Flags, Ints, RoomNode, Roster
+from grove_operator.gang.node import RoomNode
+from grove_operator.gang.nodes import Roster
 from grove_operator.pods import Pod, PodSpec
 
 __all__ = ["PodKey", "Room", "RoomNode"]

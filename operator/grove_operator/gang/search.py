@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from grove_operator.gang.ask import Ask, Placement
+from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.filling import Filling
 from grove_operator.gang.levels import Level
-from grove_operator.gang.nodes import Flags, Ints
 from grove_operator.gang.room import PodKey, Room
 from grove_operator.gang.stock import LIMIT, Stock
 

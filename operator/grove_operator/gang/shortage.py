@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from grove_operator.gang.ask import Refusal
+from grove_operator.gang.columns import Flags
 from grove_operator.gang.filling import Filling
 from grove_operator.gang.levels import Kind, Level
-from grove_operator.gang.nodes import Flags
 from grove_operator.gang.room import Room
 from grove_operator.gang.stock import Stock
 

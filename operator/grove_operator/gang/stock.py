@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grove_operator.gang.ask import AskPod
+from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.levels import Kind, Level
-from grove_operator.gang.nodes import Domains, Flags, Ints
+from grove_operator.gang.nodes import Domains
 from grove_operator.gang.room import Room
 
 __all__ = ["LIMIT", "Floats", "Parts", "Stock", "Taken"]

@@ -1,0 +1,67 @@
+"""A node, as far as room for pods goes: what it has, and what keeps pods away from it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from grove_dp.kube.objects import Condition, Meta
+from grove_operator.gang.needs import Toleration
+
+__all__ = ["CORDON", "RoomNode", "Taints", "tolerated"]
+
+Taints = tuple[tuple[str, str, str], ...]  # key, value, effect
+
+HARD: Final = ("NoSchedule", "NoExecute")
+CORDON: Final = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
+
+
+class _Partial(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """A part of a node."""
+
+
+class Taint(_Partial, frozen=True):
+    """Of a node."""
+
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class RoomNodeSpec(_Partial, frozen=True):
+    """Of a node."""
+
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] | None = None
+
+
+class RoomNodeStatus(_Partial, frozen=True):
+    """Of a node; quantities as they travel."""
+
+    allocatable: Mapping[str, str | int | float] | None = None
+    conditions: tuple[Condition, ...] | None = None
+
+
+class RoomNode(_Partial, frozen=True):
+    """A node, as far as room for pods goes."""
+
+    metadata: Meta = Meta()
+    spec: RoomNodeSpec = RoomNodeSpec()
+    status: RoomNodeStatus = RoomNodeStatus()
+
+    @property
+    def ready(self) -> bool:
+        """Its condition Ready is True, or it has none yet."""
+        conditions = self.status.conditions or ()
+        return all(one.status == "True" for one in conditions if one.type == "Ready")
+
+    @property
+    def taints(self) -> Taints:
+        """Those that keep pods away; a cordon's own is told by `unschedulable`."""
+        taints = ((one.key, one.value, one.effect) for one in self.spec.taints or () if one.effect in HARD)
+        return tuple(sorted(one for one in taints if not (self.spec.unschedulable and one == CORDON)))
+
+
+def tolerated(tolerations: tuple[Toleration, ...], taints: Taints) -> bool:
+    """Whether a pod with these bears with all of them."""
+    return all(any(one.tolerates(*taint) for one in tolerations) for taint in taints)
