@@ -5,6 +5,7 @@
 
 `transport`   what carries a call
 `cluster`     the network: configuration, credentials, TLS; alone knows the `kubernetes` package
+`abandoned`   connections given up while they are made, of which uvloop says too much
 `access`      calls: paths and documents in, Structs of the fields wanted out
 `errors`      what the API server refused, and what never reached it
 `objects`     partial objects, and where kinds stand in the API

@@ -23,6 +23,7 @@ import yaml
 from kubernetes.aio import client as _client
 from kubernetes.aio import config as _config
 
+from grove_dp.kube.abandoned import forgive_abandoned
 from grove_dp.kube.errors import NoCluster
 from grove_dp.kube.transport import Answer, Stream
 
@@ -43,6 +44,7 @@ async def open_cluster(kubeconfig: Path | None, context: str | None) -> "Cluster
     """
     files = _kubeconfig(kubeconfig)
     configuration = await _load(files, context)
+    forgive_abandoned(asyncio.get_running_loop())
     return Cluster(files, context, configuration, _namespace(files, context))
 
 
