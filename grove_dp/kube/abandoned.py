@@ -4,7 +4,7 @@
     TLS               ── handshake done ────┴► uvloop closes the socket, and not the TLS above it
                       ── first read ─────────► writes to the closed socket: "Fatal error on SSL protocol"
 
-It takes a loop so busy that a handshake is through before the task behind it had a turn: of thirty connections
+It takes a loop so busy that a handshake is through before the task behind it had a turn: of thirty that are
 begun at once and cancelled, one. The connection is closed as it should be and nobody waits for it, but it
 leaves a traceback in the log (uvloop 0.23). The loop's own handler hears of everything else.
 """
