@@ -71,6 +71,7 @@ class PodSpec(_Partial, frozen=True):
     resource_claims: tuple[Document, ...] | None = None
     volumes: tuple[Document, ...] | None = None
     priority: int | None = None
+    preemption_policy: str = ""  # Never: it ends nobody for its own sake
     host_network: bool = False
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from grove_operator.gang.needs import Needs
-from grove_operator.gang.room import PodKey
+from grove_operator.gang.space import PodKey
 
 __all__ = ["Ask", "AskConfig", "AskGroup", "AskPod", "Packing", "Placement", "Refusal"]
 

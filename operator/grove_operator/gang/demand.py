@@ -6,7 +6,7 @@ from grove_operator.api import PackConstraint, PodGang
 from grove_operator.gang.ask import Ask, AskConfig, AskGroup, AskPod, Packing, Placement
 from grove_operator.gang.members import Group, Members
 from grove_operator.gang.needs import Needs, needs
-from grove_operator.gang.room import PodKey
+from grove_operator.gang.space import PodKey
 from grove_operator.plan.pods import FORMER_NODE
 from grove_operator.pods import Pod
 

@@ -14,7 +14,7 @@ import numpy as np
 from grove_operator.gang.ask import Ask, AskConfig, AskGroup, AskPod
 from grove_operator.gang.columns import Ints
 from grove_operator.gang.needs import Needs
-from grove_operator.gang.room import Room
+from grove_operator.gang.space import Space
 
 __all__ = ["Kind", "Level", "Loose", "tree"]
 
@@ -24,7 +24,7 @@ class Kind:
 
     __slots__ = ("amounts", "indices", "known", "needs", "rows")
 
-    def __init__(self, room: Room, needs: Needs) -> None:
+    def __init__(self, room: Space, needs: Needs) -> None:
         self.needs = needs
         rows = room.rows(needs)
         self.known = rows is not None
@@ -120,7 +120,7 @@ class Level:
             yield from child.walk()
 
 
-def tree(room: Room, ask: Ask) -> Level:
+def tree(room: Space, ask: Ask) -> Level:
     """The whole of *ask*. A group of two configs belongs to the first."""
     kinds: dict[Needs, Kind] = {}
 
@@ -144,5 +144,5 @@ def tree(room: Room, ask: Ask) -> Level:
     return Level(ask, "", [*configs, *left.values()])
 
 
-def _slots(room: Room, nodes: Iterable[str]) -> list[int]:
+def _slots(room: Space, nodes: Iterable[str]) -> list[int]:
     return [slot for name in nodes if (slot := room.nodes.slots.get(name)) is not None]

@@ -6,6 +6,7 @@ nodes, pods ─► Room          pods, gangs, cliques ─► dirty gangs ─┐
 
 import asyncio
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from grove_dp.clock import Clock
@@ -66,6 +67,14 @@ class Lookout:
                 for pod in self.pods(key):
                     if node := pod.spec.node_name or ("" if pod.gated else pod.pinned):
                         yield node
+
+    def cleared_at(self, pod: Pod) -> float:
+        """By the clock's `now()`, when the grace is over of those that end for the sake of *pod*."""
+        node = pod.status.nominated_node_name
+        ends = [one.ends for where, one in self.room.going() if where == node and one.ends] if node else []
+        if not ends:
+            return 0.0
+        return self._clock.now() + datetime.fromisoformat(max(ends)).timestamp() - self._clock.wall()
 
     # ------------------------------------------------------------ waiting
 

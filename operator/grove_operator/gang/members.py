@@ -68,6 +68,20 @@ class Members(msgspec.Struct, frozen=True):
         """The highest of its pods."""
         return max((pod.spec.priority or 0 for pod in self._pods()), default=0)
 
+    @property
+    def preempts(self) -> int | None:
+        """Pods of lower priority than this may be ended for its sake: the lowest of its own, so that it is
+        never at its own cost. None: one of its pods is for none of that."""
+        pods = [*self._pods()]
+        if any(pod.spec.preemption_policy == "Never" for pod in pods):
+            return None
+        return min((pod.spec.priority or 0 for pod in pods), default=None)
+
+    @property
+    def half(self) -> bool:
+        """Some pods have a node, and some that must have one have none."""
+        return not self.scheduled and any(group.bound for group in self.groups)
+
     def unbound(self) -> Iterator[Pod]:
         """Released, and on no node yet."""
         return (pod for group in self.groups for pod in group.released if not pod.bound)

@@ -12,14 +12,14 @@ which arrays say how many each node still takes, and a domain is tried only if i
 
 from grove_operator.gang.ask import Ask, AskConfig, AskGroup, AskPod, Packing, Placement, Refusal
 from grove_operator.gang.levels import tree
-from grove_operator.gang.room import Room
 from grove_operator.gang.search import Search
 from grove_operator.gang.shortage import refusal
+from grove_operator.gang.space import Space
 
 __all__ = ["Ask", "AskConfig", "AskGroup", "AskPod", "Packing", "Placement", "Refusal", "place"]
 
 
-def place(room: Room, ask: Ask) -> Placement | Refusal:
+def place(room: Space, ask: Ask) -> Placement | Refusal:
     """Places for all pods of *ask*, or why there are none. Nothing is reserved."""
     root = tree(room, ask)
     if not root.demand:

@@ -2,8 +2,10 @@
 
 released ─┬─ bound                          forgotten
           ├─ refused by the scheduler       late after REFUSED_S
+          ├─ to preempt others              late confirm_s after their grace is over
           ├─ not judged yet                 late after confirm_s without any pod's being bound
-          └─ late ─► made anew, elsewhere ─► more than `tries` times ─► the whole gang, after a pause
+          └─ late ─► made anew, elsewhere ─┬─ more than `tries` times ─► the whole gang, after a pause
+                                           └─ no room there for that long
 """
 
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ __all__ = ["GangKey", "GangTimes", "Pins", "late_at", "taken_back"]
 PATIENCE: Final = 12  # confirm_s, for a scheduler that is slow
 REFUSED_S: Final = 1.0  # a scheduler that has said no is given so long to make room
 PAUSE_MAX_S: Final = 300.0
+STALE_S: Final = 60.0  # a gang that was whole, but has not run yet, may lack pods for so long
 
 
 class GangTimes(msgspec.Struct, frozen=True):
@@ -49,6 +52,9 @@ class Pins(msgspec.Struct):
     not_before: float = 0.0
     due: float = float("inf")  # it is to be looked at then, whatever happens
     established: bool = False  # it has run as a whole
+    ever: bool = True  # there would be a place for its minimum if nobody else were there
+    half_since: float = float("inf")  # it has pods on nodes, and lacks room for others that it needs
+    preempting: str = ""  # at whose cost it was let go; until it is bound
     told: str = ""  # the reason that an Event has told of
     released: dict[str, float] = {}  # by uid, when pods that are not bound yet were let go
     flying: set[str] = set()  # uids of those that are being patched
@@ -72,26 +78,34 @@ class Pins(msgspec.Struct):
     def arrived(self) -> None:
         """Every minimum has its nodes."""
         self.established, self.setbacks, self.not_before = True, 0, 0.0
+        self.half_since, self.preempting = float("inf"), ""
+
+    def stale_at(self, times: GangTimes) -> float:
+        """When the pods that it has are to be given up, if there is still no room for the others."""
+        whole_s = times.tries * times.confirm_s
+        return self.half_since + (max(STALE_S, whole_s) if self.established else whole_s)
 
     def set_back(self, times: GangTimes, now: float) -> None:
         """Some did not come."""
         self.setbacks += 1
+        self.preempting = ""
         if self.setbacks >= times.tries:
             pause_s = times.backoff_s * 2.0 ** min(self.setbacks - times.tries, 16)
             self.not_before = now + min(pause_s, PAUSE_MAX_S)
 
 
-def late_at(pod: Pod, released: float, bound_at: float, times: GangTimes) -> float:
+def late_at(pod: Pod, released: float, bound_at: float, times: GangTimes, cleared: float = 0.0) -> float:
     """When a pod that was let go at *released* should have had its node.
 
     One that the scheduler has not judged may only be behind others. As long as it binds some (the last at
-    *bound_at*) time is not counted: pods that were made anew would wait behind even more.
+    *bound_at*) time is not counted: pods that were made anew would wait behind even more. One that is to
+    preempt others waits for the end of their grace, at *cleared*.
     """
-    if (
-        not pod.unschedulable
-    ):  # the word of the API server, SchedulingGated, stays until the scheduler's comes
+    if not pod.unschedulable:  # SchedulingGated, the API server's word, stays until the scheduler's comes
         return min(max(released, bound_at) + times.confirm_s, released + PATIENCE * times.confirm_s)
-    return released + (times.confirm_s if pod.status.nominated_node_name else min(REFUSED_S, times.confirm_s))
+    if pod.status.nominated_node_name:
+        return max(released, cleared) + times.confirm_s
+    return released + min(REFUSED_S, times.confirm_s)
 
 
 def taken_back(crowd: Members, late: list[Pod], whole: bool) -> list[Pod]:

@@ -18,11 +18,12 @@ from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.needs import Needs, Port, amount, needs
 from grove_operator.gang.node import RoomNode
 from grove_operator.gang.nodes import Roster
+from grove_operator.gang.occupants import Occupants
+from grove_operator.gang.space import PodKey, Spared
 from grove_operator.pods import Pod, PodSpec
 
-__all__ = ["PodKey", "Room", "RoomNode"]
+__all__ = ["Occupant", "PodKey", "Room", "RoomNode"]
 
-PodKey = tuple[str, str]  # namespace, name
 Claim = tuple[str, PodKey]  # node, pod
 
 ITSELF: Final = ""  # the pod, among the owners of reservations
@@ -35,6 +36,21 @@ class _Held(msgspec.Struct, frozen=True):
     counts: bool
     node: str
     needs: Needs
+    ends: str | None  # when its grace is over, of one on its way out
+
+    @property
+    def host(self) -> str:
+        """The node that it is bound to, and holds room on."""
+        return self.spec.node_name if self.counts else ""
+
+
+class Occupant(msgspec.Struct, frozen=True):
+    """A pod that has a node."""
+
+    key: PodKey
+    priority: int
+    needs: Needs
+    ends: str | None  # when its grace is over, if it is on its way out
 
 
 class Room:
@@ -52,6 +68,8 @@ class Room:
         ] = {}  # by node and pod, of the pod and of owners
         self._reserved: dict[str, dict[PodKey, tuple[str, Needs]]] = {}
         self._ports: dict[tuple[int, str], dict[Claim, Port]] = {}
+        self.occupants = Occupants()
+        self.leaving: dict[PodKey, str] = {}  # pods on their way out, and the nodes that they are on
 
     @property
     def free(self) -> Ints:
@@ -83,17 +101,20 @@ class Room:
         if name in self.nodes.slots:
             slot = self.nodes.drop(name)
             self._free[:, slot] = self._allocatable[:, slot] = 0
+            self.occupants.clear(slot)
 
     def put_pod(self, pod: Pod) -> None:
         """A pod is new, or has changed."""
         key = (pod.metadata.namespace, pod.metadata.name)
         held = self._pods.get(key)
-        counts = not pod.over
-        if held is not None and held.counts == counts and (held.spec is pod.spec or held.spec == pod.spec):
+        counts, ends = not pod.over, pod.metadata.deletion_timestamp
+        same = held is not None and (held.spec is pod.spec or held.spec == pod.spec)
+        if held is not None and same and (held.counts, held.ends) == (counts, ends):
             return
         node = (pod.spec.node_name or ("" if pod.gated else pod.pinned)) if counts else ""
         asked = needs(pod)
-        self._pods[key] = _Held(pod.spec, counts, node, asked)
+        now = self._pods[key] = _Held(pod.spec, counts, node, asked, ends)
+        self._host(key, held, now)
         if held is not None and held.node and (held.node, held.needs) != (node, asked):
             self._release(held.node, key, ITSELF)
         if node:
@@ -102,8 +123,28 @@ class Room:
     def drop_pod(self, namespace: str, name: str) -> None:
         """A pod is gone."""
         held = self._pods.pop((namespace, name), None)
+        if held is not None:
+            self._host((namespace, name), held, None)
         if held is not None and held.node:
             self._release(held.node, (namespace, name), ITSELF)
+
+    def _host(self, key: PodKey, before: _Held | None, after: _Held | None) -> None:
+        """Keep what is known of pods that are bound."""
+        if after is not None and after.host and after.ends:
+            self.leaving[key] = after.host
+        else:
+            self.leaving.pop(key, None)
+        for held, sign in ((before, -1), (after, 1)):
+            if held is not None and held.host:
+                rows = [(self._row(name), value) for name, value in held.needs.requests]
+                self.occupants.count(held.spec.priority or 0, self.nodes.slots.get(held.host), rows, sign)
+
+    def there(self, node: str) -> Iterator[Occupant]:
+        """The pods that are bound to *node*."""
+        for key in self._claims.get(node, ()):
+            held = self._pods.get(key)
+            if held is not None and held.host == node:
+                yield Occupant(key, held.spec.priority or 0, held.needs, held.ends)
 
     def reserve(self, owner: str, placement: Mapping[PodKey, tuple[str, Needs]]) -> None:
         """Hold room for pods that are to be released; what *owner* held before is given back."""
@@ -125,17 +166,28 @@ class Room:
         """What is held for *owner*."""
         return self._reserved.get(owner, {})
 
+    def going(self) -> Iterator[tuple[str, Occupant]]:
+        """Pods that are bound and on their way out, with their nodes."""
+        for key, node in self.leaving.items():
+            held = self._pods[key]
+            yield node, Occupant(key, held.spec.priority or 0, held.needs, held.ends)
+
+    def priority_of(self, key: PodKey) -> int | None:
+        """Of a pod that has a node."""
+        held = self._pods.get(key)
+        return held.spec.priority or 0 if held is not None and held.host else None
+
     def node_of(self, key: PodKey) -> str:
         """Where the pod holds room; empty: nowhere."""
         held = self._pods.get(key)
         return held.node if held is not None else ""
 
-    def clashing(self, ports: tuple[Port, ...]) -> Iterator[int]:
-        """Slots of nodes where one of these ports is taken."""
+    def clashing(self, ports: tuple[Port, ...], counts: Spared | None = None) -> Iterator[int]:
+        """Slots of nodes where one of these ports is taken, by a pod that *counts*."""
         for port in ports:
-            for (node, _), taken in self._ports.get((port.number, port.protocol), {}).items():
+            for (node, key), taken in self._ports.get((port.number, port.protocol), {}).items():
                 slot = self.nodes.slots.get(node)
-                if slot is not None and port.clashes(taken):
+                if slot is not None and port.clashes(taken) and (counts is None or counts(slot, key)):
                     yield slot
 
     def rows(self, asked: Needs) -> list[tuple[int, int]] | None:
@@ -205,6 +257,10 @@ class Room:
         for name, value in (node.status.allocatable or {}).items():
             self._allocatable[self._row(name), slot] = amount(name, value, up=False)
         self._free[:, slot] = self._allocatable[:, slot]
+        self.occupants.clear(slot)
+        for one in self.there(node.metadata.name):
+            rows = [(self._row(name), value) for name, value in one.needs.requests]
+            self.occupants.fill(one.priority, slot, rows)
         for holders in self._claims.get(node.metadata.name, {}).values():
             asked = _effective(holders)
             if asked is not None:

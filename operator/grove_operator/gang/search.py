@@ -15,7 +15,7 @@ from grove_operator.gang.ask import Ask, Placement
 from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.filling import Filling
 from grove_operator.gang.levels import Level
-from grove_operator.gang.room import PodKey, Room
+from grove_operator.gang.space import PodKey, Space
 from grove_operator.gang.stock import LIMIT, Stock
 
 __all__ = ["Search"]
@@ -29,7 +29,7 @@ MOODS: Final = ((True, True, True), (False, True, True), (False, False, True), (
 class Search:
     """Of one ask."""
 
-    def __init__(self, room: Room, root: Level, ask: Ask) -> None:
+    def __init__(self, room: Space, root: Level, ask: Ask) -> None:
         self.stock = Stock(room, root)
         self._nodes = room.nodes
         self._root = root

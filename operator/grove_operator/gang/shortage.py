@@ -8,13 +8,13 @@ from grove_operator.gang.ask import Refusal
 from grove_operator.gang.columns import Flags
 from grove_operator.gang.filling import Filling
 from grove_operator.gang.levels import Kind, Level
-from grove_operator.gang.room import Room
+from grove_operator.gang.space import Space
 from grove_operator.gang.stock import Stock
 
 __all__ = ["refusal"]
 
 
-def refusal(room: Room, root: Level, stock: Stock, filling: Filling) -> Refusal:
+def refusal(room: Space, root: Level, stock: Stock, filling: Filling) -> Refusal:
     """Of the gang *root*, for which no place was found; *stock* is as it was, and is used up."""
     required = (root.pack.required,) if root.pack.required else ()
     empty = Stock(room, root, empty=True)
@@ -32,7 +32,7 @@ def refusal(room: Room, root: Level, stock: Stock, filling: Filling) -> Refusal:
     return Refusal("NoNodeMatches" if nobody else "InsufficientCapacity", message, ever)
 
 
-def _narrow(room: Room, root: Level, stock: Stock) -> str:
+def _narrow(room: Space, root: Level, stock: Stock) -> str:
     """Which level finds no domain."""
     enough: list[str] = []
     for level in root.walk():
@@ -58,7 +58,7 @@ def _narrow(room: Room, root: Level, stock: Stock) -> str:
     return enough[0] if len(enough) == 1 else "no domains hold all levels of the gang at once"
 
 
-def _causes(room: Room, kind: Kind, stock: Stock) -> Iterator[str]:
+def _causes(room: Space, kind: Kind, stock: Stock) -> Iterator[str]:
     """What stands against one more pod of *kind*, over all nodes."""
     nodes, where = room.nodes, kind.needs.where
     left: Flags = nodes.domains(()).codes == 0

@@ -19,7 +19,7 @@ from grove_operator.gang.ask import AskPod
 from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.levels import Kind, Level
 from grove_operator.gang.nodes import Domains
-from grove_operator.gang.room import Room
+from grove_operator.gang.space import Space
 
 __all__ = ["LIMIT", "Floats", "Parts", "Stock", "Taken"]
 
@@ -59,7 +59,7 @@ class Parts(msgspec.Struct, frozen=True):
 class Stock:
     """Of one ask. *empty*: as if no pod were anywhere, and all nodes were ready."""
 
-    def __init__(self, room: Room, root: Level, empty: bool = False) -> None:
+    def __init__(self, room: Space, root: Level, empty: bool = False) -> None:
         self.nodes = room.nodes
         self.trail: list[Taken] = []
         self.strict = False  # what is preferred counts as required
@@ -188,7 +188,7 @@ class Stock:
             caps[slots] = self._again(other, slots)
 
 
-def _mask(room: Room, kind: Kind, empty: bool) -> Flags:
+def _mask(room: Space, kind: Kind, empty: bool) -> Flags:
     if empty:
         return room.nodes.fits(kind.needs.where)
     mask = room.open(kind.needs)

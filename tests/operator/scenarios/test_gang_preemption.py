@@ -1,0 +1,167 @@
+"""Gangs of higher priority take the room of what is lower, whole; equals wait for each other."""
+
+from grove_operator.api import GANGS, PODS
+
+from grove_dp.testing.kubelet import Course
+from tests.operator.scenarios.harness import scenario
+from tests.operator.scenarios.preempting import preempting, priority
+from tests.operator.scenarios.test_gang_scheduling import eight
+from tests.operator.scenarios.world import condition, name
+
+
+def gang(of, count, *, minimum=None, delay=None):
+    """A set of one clique."""
+
+    def changed(document):
+        eight(document)
+        document["metadata"]["name"] = of
+        document["spec"]["template"]["cliques"][0]["spec"].update(
+            replicas=count, minAvailable=minimum or count
+        )
+        if delay:
+            document["spec"]["template"]["terminationDelay"] = delay
+
+    return changed
+
+
+async def full_of_plain_pods(scene, count, **spec):
+    """One on each node."""
+    await scene.nodes(count)
+    for number in range(count):
+        await scene.foreign_pod(f"plain-{number}", **spec)
+    await scene.until(lambda world: sum(1 for pod in world.of(PODS) if pod["spec"].get("nodeName")) == count)
+
+
+def plain(world):
+    return sorted(name(pod) for pod in world.of(PODS) if name(pod).startswith("plain"))
+
+
+@scenario
+async def test_a_gang_of_higher_priority_runs_whole_where_plain_pods_were(scene):
+    await full_of_plain_pods(scene, 5)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("high", 3), priority(1000))
+        await scene.reaches("high", running=3)
+        assert len(plain(await scene.world())) == 2
+        assert condition((await scene.world()).named(GANGS, "high-0"), "Scheduled")[0] == "True"
+
+
+@scenario
+async def test_it_is_said_at_whose_cost_and_their_grace_is_waited_for(scene):
+    scene.courses[""] = Course(ends_s=25)
+    await full_of_plain_pods(scene, 3)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("high", 3), priority(1000))
+        world = await scene.until(
+            lambda world: condition(world.named(GANGS, "high-0") or {}, "Scheduled")[1] == "Preempting"
+        )
+        held = world.named(GANGS, "high-0")["status"]["conditions"]
+        message = next(one["message"] for one in held if one["type"] == "Scheduled")
+        assert all(f"default/plain-{number}" in message for number in range(3))
+        before = world.uids("high")
+        await scene.reaches("high", running=3)
+        assert (await scene.world()).uids("high") == before
+        waited = max(scene.diary.times("bound", "high")) - min(scene.diary.times("released", "high"))
+        assert 25 <= waited < 30
+
+
+@scenario
+async def test_equals_never_displace_each_other(scene):
+    await scene.nodes(4)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("one", 3), priority(1000))
+        await scene.reaches("one", running=3)
+        old = (await scene.world()).uids("one")
+        await scene.apply("workload1", gang("two", 3), priority(1000))
+        await scene.stays("two", running=0, pending=3)
+        assert (await scene.world()).uids("one") == old
+
+
+@scenario
+async def test_who_may_not_preempt_waits(scene):
+    await full_of_plain_pods(scene, 3)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("high", 3), priority(1000, "Never"))
+        await scene.stays("high", running=0, pending=3)
+        assert len(plain(await scene.world())) == 3
+
+
+@scenario
+async def test_a_gang_for_which_even_all_lower_pods_are_too_few_ends_none_of_them(scene):
+    await full_of_plain_pods(scene, 3)
+    await scene.kill_pod("plain-0")
+    await scene.foreign_pod("higher", priority=2000)
+    await scene.until(lambda world: len(world.of(PODS)) == 3)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("high", 3), priority(1000))
+        await scene.stays("high", running=0, pending=3)
+        assert len(plain(await scene.world())) == 2
+
+
+@scenario
+async def test_a_displaced_gang_is_not_left_half_and_comes_back_when_there_is_room(scene):
+    await scene.nodes(4)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("low", 3, delay="10s"))
+        await scene.reaches("low", running=3)
+        await scene.apply("workload1", gang("high", 2), priority(1000))
+        await scene.reaches("high", running=2)
+        await scene.until(lambda world: world.count("low") == (0, 3), 60, "the low gang waits as a whole")
+        assert not (await scene.world()).bound("low")
+        await scene.stays("high", running=2, pending=0)
+        await scene.remove("high")
+        await scene.reaches("low", running=3)
+
+
+@scenario
+async def test_a_displaced_gang_that_has_not_run_yet_gives_up_what_it_has(scene):
+    scene.courses["low"] = Course(ready_s=10_000)
+    await scene.nodes(4)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("low", 3))
+        await scene.until(lambda world: len(world.bound("low")) == 3)
+        await scene.apply("workload1", gang("high", 2), priority(1000))
+        await scene.reaches("high", running=2)
+        await scene.until(lambda world: not world.bound("low"), 120, "the low gang waits as a whole")
+        scene.courses["low"] = Course()
+        await scene.remove("high")
+        await scene.reaches("low", running=3)
+
+
+@scenario
+async def test_of_two_gangs_with_lower_pods_for_one_the_first_runs_and_nothing_goes_back_and_forth(scene):
+    await full_of_plain_pods(scene, 4)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("one", 3), priority(1000))
+        await scene.apply("workload1", gang("two", 3), priority(1000))
+        await scene.until(lambda world: len(world.running()) == 3)
+        await scene.stays(running=3, pending=3)
+        world = await scene.world()
+        assert sorted((len(world.running("one")), len(world.running("two")))) == [0, 3]
+        assert len(plain(world)) == 1
+        assert len(scene.diary.times("ending")) == 0
+
+
+@scenario
+async def test_a_pod_beyond_the_minimum_displaces_lower_ones_too(scene):
+    await full_of_plain_pods(scene, 3)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("high", 3, minimum=1), priority(1000))
+        await scene.reaches("high", running=3)
+        assert not plain(await scene.world())
+
+
+@scenario
+async def test_room_that_pods_on_their_way_out_leave_is_waited_for(scene):
+    scene.courses["old"] = Course(ends_s=20)
+    await scene.nodes(6)
+    for number in range(3):
+        await scene.foreign_pod(f"plain-{number}")
+    await scene.until(lambda world: sum(1 for pod in world.of(PODS) if pod["spec"].get("nodeName")) == 3)
+    async with preempting(scene):
+        await scene.apply("workload1", gang("old", 3), priority(1000))
+        await scene.reaches("old", running=3)
+        await scene.remove("old")
+        await scene.apply("workload1", gang("new", 3), priority(1000))
+        await scene.reaches("new", running=3)
+        assert len(plain(await scene.world())) == 3
