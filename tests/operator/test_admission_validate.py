@@ -82,7 +82,14 @@ ROWS = [
         Kind.DUPLICATE,
         "one clique",
     ),
-    ("roles_are_unique", f"{C}[1].spec.roleName", None, f"{C}[1].spec.roleName", Kind.REQUIRED, "prefill"),
+    (
+        "roles_are_unique",
+        C,
+        [{**clique(name), "spec": {**clique(name)["spec"], "roleName": ""}} for name in ("leader", "worker")],
+        f"{C}[1].spec.roleName",
+        Kind.REQUIRED,
+        "prefill",
+    ),
     ("labels_are_labels", f"{C}[0].labels", {"a b": "c"}, f"{C}[0].labels", Kind.INVALID, "letters, digits"),
     ("labels_are_labels", f"{C}[0].labels", {"A.B/c": "d"}, f"{C}[0].labels", Kind.INVALID, "before '/'"),
     ("labels_are_labels", f"{C}[0].labels", {"a": "b c"}, f"{C}[0].labels", Kind.INVALID, "of a: must be"),
@@ -175,6 +182,22 @@ ROWS = [
         f"{C}[0].spec.podSpec.containers",
         Kind.REQUIRED,
         "at least one container",
+    ),
+    (
+        "containers_can_be_created",
+        f"{C}[0].spec.podSpec.containers[0].image",
+        None,
+        f"{C}[0].spec.podSpec.containers[0].image",
+        Kind.REQUIRED,
+        "name the image",
+    ),
+    (
+        "containers_can_be_created",
+        f"{C}[0].spec.podSpec.initContainers",
+        [{"name": "early", "image": "engine:1", "env": [{"name": "OK.1"}, {"name": "A=B"}]}],
+        f"{C}[0].spec.podSpec.initContainers[0].env[1].name",
+        Kind.INVALID,
+        "other than '='",
     ),
     (
         "pods_are_not_bound_to_a_node",
@@ -433,6 +456,10 @@ def two_groups(first, first_member, second, second_member):
             {"name": second, "cliqueNames": [second_member]},
         ],
     )
+
+
+def test_one_clique_may_go_without_a_role():
+    assert not validate(changed(good_set(), f"{C}[1].spec.roleName", "")).faults
 
 
 def test_group_names_are_used_once():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from grove_operator.admission.drafts import Container
 from grove_operator.admission.faults import (
     Fault,
     duplicate,
@@ -11,7 +12,7 @@ from grove_operator.admission.faults import (
     not_supported,
     required,
 )
-from grove_operator.admission.grammar import bad_key, bad_label_value, duration_s
+from grove_operator.admission.grammar import bad_key, bad_label_value, bad_variable, duration_s
 from grove_operator.admission.subject import CLIQUES, EXPLICIT, IN_ORDER, TEMPLATE, Rule, Subject
 
 __all__ = ["RULES", "WARNINGS"]
@@ -57,13 +58,17 @@ def there_are_cliques(subject: Subject) -> Iterator[Fault]:
 
 
 def roles_are_unique(subject: Subject) -> Iterator[Fault]:
+    """One clique may have the empty role, as clients send it that know of none; Grove takes that, too."""
     seen: set[str] = set()
     for path, clique in subject.cliques():
         role = clique.spec.role_name
-        if not role:
-            yield required(f"{path}.spec.roleName", "name what the clique does, such as prefill or decode")
-        elif role in seen:
+        if role and role in seen:
             yield duplicate(f"{path}.spec.roleName", role, "each role belongs to one clique")
+        elif role in seen:
+            yield required(
+                f"{path}.spec.roleName",
+                "another clique has none already: name what this one does, such as prefill or decode",
+            )
         seen.add(role)
 
 
@@ -149,6 +154,15 @@ def pods_have_containers(subject: Subject) -> Iterator[Fault]:
             yield required(f"{path}.spec.podSpec.containers", "a pod needs at least one container")
 
 
+def containers_can_be_created(subject: Subject) -> Iterator[Fault]:
+    """Nor is this: what the API server would refuse pod by pod is told before there is any."""
+    for path, clique in subject.cliques():
+        pod = clique.spec.pod_spec
+        for part, containers in (("initContainers", pod.init_containers), ("containers", pod.containers)):
+            for index, container in enumerate(containers):
+                yield from _container(f"{path}.spec.podSpec.{part}[{index}]", container)
+
+
 def pods_are_not_bound_to_a_node(subject: Subject) -> Iterator[Fault]:
     for path, clique in subject.cliques():
         if node := clique.spec.pod_spec.node_name:
@@ -183,6 +197,7 @@ RULES: Final[tuple[Rule, ...]] = (
     clique_autoscaling_fits,
     members_are_scaled_by_their_group,
     pods_have_containers,
+    containers_can_be_created,
     pods_are_not_bound_to_a_node,
     pods_are_not_spread,
 )
@@ -224,3 +239,11 @@ RESERVED: Final = frozenset(
         "GROVE_PCSG_TEMPLATE_NUM_PODS",
     ]
 )
+
+
+def _container(path: str, container: Container) -> Iterator[Fault]:
+    if not container.image:
+        yield required(f"{path}.image", "name the image that the container runs")
+    for index, variable in enumerate(container.env):
+        if why := bad_variable(variable.name):
+            yield invalid(f"{path}.env[{index}].name", variable.name, why)

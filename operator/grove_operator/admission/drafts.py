@@ -108,6 +108,7 @@ class EnvVar(_Draft, frozen=True):
 
 class Container(_Draft, frozen=True):
     name: str = ""
+    image: str = ""
     env: list[EnvVar] = []
 
 

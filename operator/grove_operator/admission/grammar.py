@@ -5,12 +5,13 @@ from typing import Final
 
 from grove_operator.plan.times import duration_s
 
-__all__ = ["bad_key", "bad_label", "bad_label_value", "duration_s"]
+__all__ = ["bad_key", "bad_label", "bad_label_value", "bad_variable", "duration_s"]
 
 LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
+_VARIABLE: Final = re.compile(r"[ -<>-~]+")  # as servers from 1.30 on take it
 _WORD: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 
@@ -46,4 +47,11 @@ def bad_label_value(text: str) -> str | None:
             f"must be at most {LABEL_MAX} letters, digits, '-', '_' or '.',"
             " and begin and end with a letter or digit"
         )
+    return None
+
+
+def bad_variable(text: str) -> str | None:
+    """The name of an environment variable."""
+    if not _VARIABLE.fullmatch(text):
+        return "must be printable ASCII characters other than '='"
     return None

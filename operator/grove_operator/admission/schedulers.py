@@ -38,7 +38,8 @@ def scheduler_is_enabled(subject: Subject) -> Iterator[Fault]:
             yield invalid(
                 f"{path}.spec.podSpec.schedulerName",
                 name,
-                f"no scheduler of this name is enabled; enabled are {', '.join(sorted(known))}",
+                f"no scheduler of this name is enabled; enabled are {', '.join(sorted(known))}: name one of"
+                " these, leave it out, or enable it in the operator's setting scheduler.names",
             )
 
 
