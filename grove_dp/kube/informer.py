@@ -22,6 +22,7 @@ of the stream is cut into lines and each line is decoded once, into the fields w
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from logging import DEBUG, WARNING
 from random import Random
 from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
@@ -121,6 +122,7 @@ class Informer(Generic[T]):
         self._version = ""
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._heard_at = self._clock.now()
+        self.trouble: GroveError | None = None  # why it cannot be kept at the moment
         self.lists = 0
         self.watches = 0
         self.events = 0
@@ -209,8 +211,15 @@ class Informer(Generic[T]):
     async def _pause(self, backoff: Backoff, error: GroveError) -> None:
         asked_s = error.retry_after_s if isinstance(error, ApiError) else None
         wait_s = max(backoff.next_s(), asked_s or 0.0)
-        log.warning("%s: again in %.1f s: %s", self._path, wait_s, error)
+        news = self.trouble is None or str(error) != str(self.trouble)
+        log.log(WARNING if news else DEBUG, "%s: again in %.1f s: %s", self._path, wait_s, error)
+        self.trouble = error
         await self._clock.sleep(wait_s)
+
+    def _well(self) -> None:
+        if self.trouble is not None:
+            log.info("%s: can be seen again", self._path)
+            self.trouble = None
 
     # ------------------------------------------------------------ lists
 
@@ -231,6 +240,7 @@ class Informer(Generic[T]):
             query["continue"] = page.metadata.continue_
             await asyncio.sleep(0)
         self.lists += 1
+        self._well()
         self._tell_all(self._store.replace(found, version_of(page.metadata.resource_version)))
         self._synced.set()
         self._advance(page.metadata.resource_version)
@@ -268,6 +278,7 @@ class Informer(Generic[T]):
                 self._heard_at = self._clock.now()
                 if stream.status >= 400:
                     raise refused(f"WATCH {self._path}", stream.status, await stream.read())
+                self._well()
                 async for lines in _lines(stream.chunks()):
                     self._heard_at = self._clock.now()
                     quiet.reschedule(asyncio.get_running_loop().time() + self._quiet_s)

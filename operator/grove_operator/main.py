@@ -28,6 +28,7 @@ from grove_operator.discovery import Discovery
 from grove_operator.gang.admission import Admission, GangTimes
 from grove_operator.held import Held
 from grove_operator.metrics import OperatorMetrics
+from grove_operator.missing import missing, troubled
 from grove_operator.naming import L
 from grove_operator.observing import Hashes
 from grove_operator.plan.backends import Placing, placing, wanted_groups
@@ -86,7 +87,16 @@ class Operator:
     @property
     def ready(self) -> bool:
         """Everything has been seen once."""
-        return all(informer.is_synced for informer in self.watched.informers())
+        return not self.missing()
+
+    def missing(self) -> str:
+        """What has not been seen yet, and why."""
+        return missing(self.watched.informers())
+
+    @property
+    def troubled(self) -> bool:
+        """Whether somebody has to do something about that."""
+        return troubled(self.watched.informers())
 
     async def run(self) -> None:
         """Until cancelled."""

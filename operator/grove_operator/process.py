@@ -30,7 +30,7 @@ async def serve(api: Access, settings: OperatorSettings, identity: str, clock: C
     """Run all of it until cancelled. CannotListen."""
     metrics = OperatorMetrics()
     operator = Operator(api, settings, identity=identity, clock=clock, metrics=metrics)
-    checks = {"operator": lambda: "" if operator.ready else "not everything has been listed yet"}
+    checks = {"operator": operator.missing}
     webhooks = None
     if settings.webhooks.enabled:
         webhooks = Webhooks(api, settings, operator.world, metrics, clock)
@@ -44,10 +44,23 @@ async def serve(api: Access, settings: OperatorSettings, identity: str, clock: C
     async with listening as port, asyncio.TaskGroup() as group:
         _log.info("operator", extra={"cluster": api.host, "identity": identity, "health_port": port})
         group.create_task(operator.run(), name="operator")
+        group.create_task(_tell_missing(operator, clock), name="missing")
         if webhooks is not None:
             group.create_task(webhooks.run(), name="webhooks")
             registering = _while(lambda: operator.leading, webhooks.register, clock)
             group.create_task(registering, name="registrations")
+
+
+async def _tell_missing(operator: Operator, clock: Clock) -> None:
+    """Log what keeps the operator from working, once, until everything has been seen."""
+    told = ""
+    while not operator.ready:
+        await clock.sleep(LOOK_S)
+        if operator.troubled and (now := operator.missing()) != told:
+            told = now
+            _log.error("cannot work yet; waiting for %s", now)
+    if told:
+        _log.info("everything has been seen")
 
 
 def _phases(operator: Operator) -> Mapping[str, int]:
