@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from rich.console import RenderableType
-
     from grove_dp.sim.demo import Demo
     from grove_dp.sim.system import System
 
 __all__ = ["add_parser", "run"]
+
+_LONGEST_S = 600  # of an act
+_MOST = 64  # workers
 
 _EPILOG = """\
 Everything runs on 127.0.0.0/8 and ends with the command. Streams that a killed worker had begun end with a
@@ -42,7 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--part", choices=("routing", "system"), help="play one part of the two; default: both"
     )
-    parser.add_argument("--stay", action="store_true", help="keep the last part up at its end, until Ctrl-C")
+    parser.add_argument(
+        "--stay",
+        action="store_true",
+        help="keep the last part up at its end, until Ctrl-C; tells what to try",
+    )
     parser.add_argument("--no-live", action="store_true", help="plain lines even on a terminal")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw routing.svg and system.svg there")
     parser.add_argument(
@@ -74,12 +77,50 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 only when no request failed."""
     import uvloop
 
-    from grove_dp.errors import ConfigurationError
-
-    if not (args.seconds > 0 and args.workers > 0):
-        raise ConfigurationError("--seconds, --workers: expected numbers above 0")
+    _check(args)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_interruptible(args))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Whatever can be known to fail is said now, not after minutes of the story."""
+    from grove_dp.errors import ConfigurationError
+
+    if not (0 < args.seconds <= _LONGEST_S and 0 < args.workers <= _MOST):
+        raise ConfigurationError(
+            f"--seconds, --workers: expected numbers above 0, and at most {_LONGEST_S} and {_MOST}"
+        )
+    for flag, port in (("--port", args.port), ("--admin-port", args.admin_port)):
+        if not 0 <= port < 1 << 16:
+            raise ConfigurationError(f"{flag} {port}: expected 0 (any free one) to 65535")
+    if args.plot is not None:
+        _check_plot(args.plot)
+    if args.real_control_plane:
+        if args.part == "routing":
+            raise ConfigurationError(
+                "--real-control-plane: the part routing has no control plane; leave it out"
+            )
+        _build_control_plane()
+
+
+def _check_plot(folder: Path) -> None:
+    from grove_dp.errors import ConfigurationError
+    from grove_dp.sim.plot import sheet
+
+    sheet(1, 1)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--plot {folder}: {error.strerror}; name a folder to draw in") from None
+
+
+def _build_control_plane() -> None:
+    """If need be, once; it takes minutes, and Ctrl-C ends it as any build."""
+    from grove_dp.testing.controlplane import programs
+
+    found = programs()
+    for name in ("kube-scheduler", "kube-controller-manager"):
+        found.file(name)
 
 
 async def _interruptible(args: argparse.Namespace) -> int:
@@ -91,6 +132,7 @@ async def _interruptible(args: argparse.Namespace) -> int:
     try:
         return await work
     except asyncio.CancelledError:
+        _say("\ninterrupted; all that was started has ended")
         return 130
 
 
@@ -115,10 +157,11 @@ async def _routing(args: argparse.Namespace, *, stay: bool) -> int:
     from grove_dp.clock import SystemClock
     from grove_dp.sim.conversations import Conversations
     from grove_dp.sim.demo import Demo, DemoPlan
+    from grove_dp.sim.show import Show
     from grove_dp.sim.view import Rates, line, screen
     from grove_dp.sim.world import WorldPlan
 
-    show = _Show(args)
+    show = Show(plain=args.no_live)
     worlds = WorldPlan(workers=args.workers, port=args.port, admin_port=args.admin_port, direct=args.direct)
     plan = DemoPlan(args.seconds, conversations=Conversations(rate=4.0 * args.workers))
     if args.direct:
@@ -129,29 +172,32 @@ async def _routing(args: argparse.Namespace, *, stay: bool) -> int:
             await show.during(
                 demo.run(),
                 line=lambda: line(demo, rates) if demo.act.report.sent else "",
-                screen=lambda: screen(demo, rates),
+                screen=lambda width, height: screen(demo, rates, width, height),
             )
         finally:
             _say("\n".join(["", *demo.summary()]))
         if args.plot is not None:
             _draw_routing(demo, args.plot)
         if stay:
-            await _stay(f"try:\n{demo.curl()}\n{_why(demo)}")
+            await _stay([demo.curl(), _why(demo)])
         elif args.part == "routing":
-            _say(f"\nto try it by hand, run `grove-dp demo --part routing --stay` and then\n{demo.curl()}")
+            _say(
+                f"\nto try it by hand, run `{_command()} demo --part routing --stay` and then\n{demo.curl()}"
+            )
         return 1 if demo.failed else 0
 
 
 def _why(demo: Demo) -> str:
     """A line to paste: why the last request went where it went."""
     assert demo.world is not None
-    return f"curl -s '{demo.world.admin_url}/explain?last=1'"
+    if demo.world.frontend is None:
+        return ""
+    return f"{_command()} explain route --last 1 --admin {demo.world.admin_url}"
 
 
 def _draw_routing(demo: Demo, folder: Path) -> None:
     from grove_dp.sim.plot import plot_acts
 
-    folder.mkdir(parents=True, exist_ok=True)
     plot_acts(demo.acts[:-1], folder / "routing.svg")
     _say(f"\ndrawn: {folder / 'routing.svg'}")
 
@@ -162,92 +208,55 @@ def _draw_routing(demo: Demo, folder: Path) -> None:
 async def _system(args: argparse.Namespace) -> int:
     from grove_dp.clock import SystemClock
     from grove_dp.sim.cluster import ClusterPlan
+    from grove_dp.sim.show import Show
     from grove_dp.sim.system import System, SystemPlan
     from grove_dp.sim.system_view import line, screen
 
-    show = _Show(args)
+    show = Show(plain=args.no_live)
     cluster = ClusterPlan(port=args.port, admin_port=args.admin_port, real=args.real_control_plane)
-    async with System(cluster, SystemPlan(), clock=SystemClock(), announce=show.say) as system:
+    system = System(cluster, SystemPlan(), clock=SystemClock(), announce=show.say)
+    async with contextlib.AsyncExitStack() as up:
+
+        async def story() -> None:
+            await up.enter_async_context(system)  # takes seconds, which are shown, too
+            await system.run()
+
         try:
-            await show.during(system.run(), line=lambda: line(system), screen=lambda: screen(system))
+            await show.during(
+                story(),
+                line=lambda: line(system),
+                screen=lambda width, height: screen(system, width, height),
+            )
         finally:
             _say("\n".join(["", *system.summary()]))
         if args.plot is not None:
             _draw_system(system, args.plot)
         if args.stay:
-            await system.cluster.autoscale(system.plan.most)  # the last run had none
-            await _stay(f"the autoscaler is back, too; try:\n{system.curl()}")
+            await system.cluster.workers.autoscale(system.plan.most)  # the last run had none
+            await _stay(system.hints(_command()))
+        else:
+            _say(f"\n`{_command()} demo --part system --stay` keeps it up: ask it, and ask it why")
         return 1 if system.failed else 0
 
 
 def _draw_system(system: System, folder: Path) -> None:
     from grove_dp.sim.system_plot import plot_system
 
-    folder.mkdir(parents=True, exist_ok=True)
     plot_system(system, folder / "system.svg")
     _say(f"\ndrawn: {folder / 'system.svg'}")
 
 
-async def _stay(hint: str) -> None:
-    _say(f"\nstill up; {hint}\nCtrl-C ends it")
+def _command() -> str:
+    """How the command line is called here, for lines to paste."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "grove-dp" else f"{sys.executable} -m grove_dp"
+
+
+async def _stay(hints: list[str]) -> None:
+    _say("\n".join(["", "still up, until Ctrl-C; in another shell try", "", *hints]))
     with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a stay ends, not a failure
         await asyncio.Event().wait()
-
-
-# ------------------------------------------------------------ showing
-
-
-class _Show:
-    """A live screen on a terminal, else a line every few seconds."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.live = sys.stdout.isatty() and not args.no_live
-
-    def say(self, text: str) -> None:
-        """An event; on a screen it has its own place."""
-        if not self.live:
-            _say(text)
-
-    async def during(
-        self,
-        work: Coroutine[None, None, None],
-        *,
-        line: Callable[[], str],
-        screen: Callable[[], RenderableType],
-    ) -> None:
-        """Show how *work* goes, until it is done."""
-        await (self._watched(work, screen) if self.live else _beside(work, self._told(line)))
-
-    async def _told(self, line: Callable[[], str]) -> None:
-        while True:
-            await asyncio.sleep(3)
-            if text := line():
-                _say(text)
-
-    async def _watched(self, work: Coroutine[None, None, None], screen: Callable[[], RenderableType]) -> None:
-        import logging
-
-        from rich.live import Live
-
-        logging.getLogger().addHandler(logging.NullHandler())  # else warnings are written into the screen
-        with Live(screen(), auto_refresh=False) as live:
-
-            async def draw() -> None:
-                while True:
-                    await asyncio.sleep(0.25)
-                    live.update(screen(), refresh=True)
-
-            await _beside(work, draw())
-            live.update(screen(), refresh=True)
-
-
-async def _beside(work: Coroutine[None, None, None], show: Coroutine[None, None, None]) -> None:
-    showing = asyncio.ensure_future(show)
-    try:
-        await work
-    finally:
-        showing.cancel()
-        await asyncio.wait([showing])
+    _say("\nended")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
+import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from grove_dp.kube.errors import NotFound
+from grove_dp.sim.processes import Child, end_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from grove_dp.clock import Clock
     from grove_dp.kube.access import Access
 
 __all__ = ["embedded", "is_served", "real"]
+
+_REAL: Final = ("grove_dp.testing.controlplane", "--scheduler", "--controller-manager", "--no-kubelet")
+_KUBECONFIG: Final = re.compile(r"^ *export KUBECONFIG=(\S+)$", re.MULTILINE)
+_LOOK_S: Final = 0.1
 
 
 @asynccontextmanager
@@ -31,18 +37,23 @@ async def embedded(folder: Path, clock: Clock) -> AsyncIterator[tuple[Access, Pa
 
 
 @asynccontextmanager
-async def real() -> AsyncIterator[tuple[Access, Path]]:
-    """The real one, with its scheduler and its controllers."""
+async def real(folder: Path, clock: Clock) -> AsyncIterator[tuple[Access, Path]]:
+    """The real one, with its scheduler and its controllers, in a process that can be ended at any moment."""
     from grove_dp.kube.access import connect
-    from grove_dp.testing.controlplane import ControlPlane
 
-    plane = ControlPlane(scheduler=True, controller_manager=True)
-    await asyncio.to_thread(plane.start)
+    log = folder / "controlplane.log"
+    child = Child("control plane", [sys.executable, "-m", *_REAL], log)
+    await child.start()
     try:
-        async with await connect(plane.admin.kubeconfig) as api:
-            yield api, plane.admin.kubeconfig
+        while (said := _KUBECONFIG.search(log.read_text())) is None:  # its own limits end it
+            if not child.alive:
+                raise child.failure("ended while starting")
+            await clock.sleep(_LOOK_S)
+        kubeconfig = Path(said[1])
+        async with await connect(kubeconfig) as api:
+            yield api, kubeconfig
     finally:
-        await asyncio.to_thread(plane.close)
+        await end_all([child])
 
 
 async def is_served(api: Access, definition: dict[str, Any]) -> bool:

@@ -26,36 +26,30 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from grove_dp.errors import GroveError
 from grove_dp.kube.lease import LeaseTimes
-from grove_dp.kube.objects import NODES, PODS
+from grove_dp.kube.objects import NODES
 from grove_dp.metering.signals import Signals, decode
+from grove_dp.scaling.admin import PORT, ScalingAdmin
 from grove_dp.scaling.fleet import Fleet
-from grove_dp.scaling.kinds import AUTOSCALERS, SETS, CliqueSet
 from grove_dp.scaling.settings import Settings
 from grove_dp.sim.apiservers import embedded, is_served, real
-from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
-from grove_dp.sim.manifests import NAME, NAMESPACE, autoscaler, clique_set
+from grove_dp.sim.client import Endpoint, LoadClient
+from grove_dp.sim.manifests import NAMESPACE
 from grove_dp.sim.pods import WorkerPods
 from grove_dp.sim.processes import Child, end_all, free_port
+from grove_dp.sim.waiting import until
+from grove_dp.sim.workerset import WorkerSet
 from grove_dp.testing.controlplane.nodes import node
 from grove_dp.testing.kubelet import Kubelet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from grove_dp.clock import Clock
 
 __all__ = ["Cluster", "ClusterPlan"]
 
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_POLL_S: Final = 0.1
-
-
-class NotInTime(GroveError):
-    """Something of the cluster did not come about."""
-
-    reason = "NotInTime"
 
 
 class ClusterPlan(msgspec.Struct, frozen=True):
@@ -65,6 +59,7 @@ class ClusterPlan(msgspec.Struct, frozen=True):
     gpus: int = 4  # of each node
     port: int = 8000
     admin_port: int = 9090
+    scaling_port: int = PORT  # of the autoscaler's admin API
     worker_port: int = 8200
     max_inflight: int = 12  # of one worker; what is beyond waits at the frontend
     worker_flags: str = "--speed 0.2 --num-gpu-blocks 2000 --max-model-len 16384"
@@ -77,21 +72,36 @@ class ClusterPlan(msgspec.Struct, frozen=True):
 class Cluster:
     """Everything is up between `async with`; what runs beside may be looked at."""
 
-    def __init__(self, plan: ClusterPlan, *, clock: Clock, rng: Random) -> None:
+    def __init__(
+        self, plan: ClusterPlan, *, clock: Clock, rng: Random, announce: Callable[[str], None]
+    ) -> None:
         self.plan = plan
+        self.fleet: Fleet | None = None
         self._clock = clock
         self._rng = rng
+        self._tell = announce
         self._up = AsyncExitStack()
         self._beside: list[asyncio.Task[None]] = []
         self.port = free_port(plan.port)
         self.admin_port = free_port(plan.admin_port, (self.port,))
-        self.worker_port = free_port(plan.worker_port, (self.port, self.admin_port))
+        self.scaling_port = free_port(plan.scaling_port, (self.port, self.admin_port))
+        self._worker_port = free_port(plan.worker_port, (self.port, self.admin_port, self.scaling_port))
         self._admin = LoadClient(Endpoint("127.0.0.1", self.admin_port), clock=clock, timeout_s=2.0)
 
     @property
     def url(self) -> str:
         """The base URL for clients."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """The frontend's admin API."""
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    @property
+    def scaling_url(self) -> str:
+        """The autoscaler's."""
+        return f"http://127.0.0.1:{self.scaling_port}"
 
     @property
     def pids(self) -> list[int]:
@@ -118,13 +128,18 @@ class Cluster:
         folder = Path(up.enter_context(tempfile.TemporaryDirectory(prefix="grove-dp-demo-")))
         self.pods = WorkerPods(folder, clock=self._clock)
         up.push_async_callback(self.pods.close)
-        cluster = real() if self.plan.real else embedded(folder, self._clock)
+        made = "etcd, kube-apiserver, their scheduler and controllers" if self.plan.real else "an API server"
+        self._tell(f"starting {made}")
+        cluster = (real if self.plan.real else embedded)(folder, self._clock)
         self.api, self.kubeconfig = await up.enter_async_context(cluster)
+        self.workers = WorkerSet(self.api, self._worker_port, self.plan.worker_flags)
         await self._furnish()
         await up.enter_async_context(Kubelet(self.api, self._clock, containers=self.pods))
+        self._tell("starting the operator, the autoscaler and a frontend")
         self._run(self._operator())
         self.fleet = await self._autoscaler()
         self._run(self.fleet.run())
+        await up.enter_async_context(ScalingAdmin(self.fleet, port=self.scaling_port))
         self._frontend = Child("frontend", self._serve_command(), folder / "frontend.log")
         up.push_async_callback(end_all, [self._frontend])
         await self._frontend.start()
@@ -160,7 +175,7 @@ class Cluster:
         session = await self._up.enter_async_context(aiohttp.ClientSession())
         settings = Settings(
             namespace=NAMESPACE,
-            frontends=(f"http://127.0.0.1:{self.admin_port}",),
+            frontends=(self.admin_url,),
             tick_seconds=self.plan.tick_s,
             window_seconds=self.plan.window_s,
         )
@@ -201,39 +216,18 @@ class Cluster:
 
     async def deploy(self, replicas: int) -> None:
         """The set of workers; returns when the frontend serves by all of them."""
-        document = clique_set(replicas, self.worker_port, self.plan.worker_flags)
-        await self.api.create(SETS.path(NAMESPACE), document)
+        await self.workers.create(replicas)
         await self._until(lambda: self._serves(replicas), f"{replicas} workers serve")
 
     async def undeploy(self) -> None:
         """No set, no pod."""
-        await self.api.delete(SETS.path(NAMESPACE, NAME))
+        await self.workers.delete()
         await self._until(self._empty, "all pods are gone")
 
-    async def autoscale(self, most: int) -> None:
-        """Have the set scaled, to at most so many."""
-        await self.api.create(AUTOSCALERS.path(NAMESPACE), autoscaler(most))
-
-    async def leave(self) -> None:
-        """Have it scaled no more."""
-        await self.api.delete(AUTOSCALERS.path(NAMESPACE, NAME))
-
     async def update(self, version: int) -> None:
-        """Another template: every pod is replaced, one after the other."""
-        made = clique_set(1, self.worker_port, self.plan.worker_flags, version)
-        patch = {"spec": {"template": {"cliques": made["spec"]["template"]["cliques"]}}}
-        await self.api.merge(SETS.path(NAMESPACE, NAME), patch)
-        await self._until(self._updated, "the update is over")
-
-    async def _updated(self) -> bool:
-        found = await self.api.get(SETS.path(NAMESPACE, NAME), into=CliqueSet)
-        progress, seen = found.status.update_progress, found.status.observed_generation or 0
-        return seen >= found.metadata.generation and progress is not None and not progress.going_on
-
-    async def images(self) -> set[str]:
-        """Of all pods: what was deployed, or updated to."""
-        pods = (await self.api.get(PODS.path(NAMESPACE)))["items"]
-        return {pod["spec"]["containers"][0]["image"] for pod in pods}
+        """Another template; returns when every pod is of it."""
+        await self.workers.change(version)
+        await self._until(self.workers.is_updated, "the update is over")
 
     async def signals(self) -> Signals:
         """What the frontend tells."""
@@ -242,10 +236,8 @@ class Cluster:
     @property
     def decision(self) -> dict[str, Any]:
         """The autoscaler's last tick; empty while there is none."""
-        found = self.fleet.explained()
+        found = self.fleet.explained() if self.fleet is not None else []
         return found[0] if found else {}
-
-    # ------------------------------------------------------------ waiting
 
     async def _serves(self, count: int) -> bool:
         workers = (await self.signals()).workers
@@ -260,20 +252,8 @@ class Cluster:
         await self._admin.get("/livez")
         return True
 
-    async def _until(self, true: Callable[[], Coroutine[None, None, bool]], what: str) -> None:
-        try:
-            async with asyncio.timeout(self.plan.ready_s):
-                while not await _quietly(true):
-                    await self._clock.sleep(_POLL_S)
-        except TimeoutError:
-            raise NotInTime(f"{what}: not within {self.plan.ready_s:g} s; is this machine busy?") from None
-
-
-async def _quietly(true: Callable[[], Coroutine[None, None, bool]]) -> bool:
-    try:
-        return await true()
-    except Unreachable:
-        return False
+    async def _until(self, true: Callable[[], Awaitable[bool]], what: str) -> None:
+        await until(true, what, clock=self._clock, within_s=self.plan.ready_s)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

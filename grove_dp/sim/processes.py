@@ -1,13 +1,14 @@
 """Children that cannot be left behind: started with a log file, ended by pid on every way out.
 
 A child leads its own session, so that Ctrl-C reaches only us and the order of ending stays ours, and the
-kernel kills it should this process die without a word (PR_SET_PDEATHSIG).
+kernel kills it should this process die without a word (PR_SET_PDEATHSIG). A few lines of Python ask for that
+and then become the program: `preexec_fn` would run Python in a fork of a process that has threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import os
 import signal
 import socket
 import sys
@@ -16,13 +17,19 @@ from typing import TYPE_CHECKING
 from grove_dp.errors import GroveError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 __all__ = ["Child", "ChildFailed", "end_all", "free_port"]
 
-_PR_SET_PDEATHSIG = 1
 _LOG_LINES = 12
+_BECOME = """
+import ctypes, os, sys
+parent, *command = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(parent):  # otherwise it died before the line above
+    os.execv(command[0], command)
+"""
 
 
 class ChildFailed(GroveError):
@@ -32,7 +39,7 @@ class ChildFailed(GroveError):
 
 
 class Child:
-    """One subprocess, named for messages; may be started again after it ended."""
+    """A subprocess, named for messages; may be started again after it ended. *command* begins with a path."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
@@ -54,12 +61,11 @@ class Child:
         """Start it; its output is appended to the log."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *_mortal(self._command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
             )
 
     def send(self, number: signal.Signals) -> None:
@@ -94,11 +100,10 @@ async def end_all(children: Iterable[Child], grace_s: float = 2.0) -> None:
     await asyncio.gather(*(child.ended() for child in left))
 
 
-def _die_with_parent() -> Callable[[], object] | None:
+def _mortal(command: Sequence[str]) -> Sequence[str]:
     if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: between fork and exec only the call is made
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        return command
+    return [sys.executable, "-ISc", _BECOME, str(os.getpid()), *command]
 
 
 def free_port(preferred: int, taken: Iterable[int] = ()) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from grove_dp.sim.report import Report
+from grove_dp.sim.report import LATE_S, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Run", "Sample", "summary"]
+__all__ = ["Run", "Sample", "as_many", "summary"]
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -53,6 +54,11 @@ class Run:
         return self.report.ttft.within(target_s) / max(self.report.sent, 1)
 
 
+def as_many(run: Run) -> int:
+    """A fixed number of workers that costs no less than *run* did, but for a twentieth of one."""
+    return max(1, ceil(round(run.gpu_s / run.took_s, 1)))
+
+
 def summary(runs: Iterable[Run], target_s: float) -> list[str]:
     """What the runs that were played to their end came to; the first one is scaled."""
     played = [run for run in runs if run.took_s]
@@ -74,6 +80,12 @@ def summary(runs: Iterable[Run], target_s: float) -> list[str]:
         lines.append(f"  an update replaced each of them in the rush, in {over - begun:.1f} s")
     for run in played:
         lines += [f"  {run.name}: {count} × {why}" for why, count in run.report.reasons.most_common()]
+    late_s = max(run.report.lateness.at(0.99) for run in played)
+    if late_s > LATE_S:
+        lines.append(
+            f"  warning: this machine was busy: p99 of the requests left {late_s * 1e3:.0f} ms late; "
+            "that is in these times"
+        )
     return lines
 
 

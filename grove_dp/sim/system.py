@@ -3,10 +3,11 @@
     autoscaled   ├ calm ┤├ rush ── a new template rolls out ──┤├ calm ┤     replicas 1 … 6 … 1
     static       ├ calm ┤├ rush ──────────────────────────────┤├ calm ┤     as many as that had on average
 
-Both play the same requests on fresh pods. The second is what the same money buys without an autoscaler; what
-a fixed number for the peak would cost needs no run. Attained is a request whose first token came within the
-target; GPUs are counted from a pod's binding to the end of its process, from the first request to the last
-answer. No request may fail in either.
+Both play the same requests, to the token, on fresh pods behind the same frontend; only the first has an
+update to bear. The second is what the same money buys without an autoscaler (no less of it: see
+`runs.as_many`); what a fixed number for the peak would cost needs no run. Attained is a request whose first
+token came within the target; GPUs are counted from a pod's binding to the end of its process, from the first
+request to the last answer. No request may fail in either.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import msgspec
 from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
 from grove_dp.sim.cluster import Cluster, ClusterPlan
 from grove_dp.sim.conversations import BLOCK_TOKENS
+from grove_dp.sim.manifests import NAME, NAMESPACE
 from grove_dp.sim.prompts import TEMPLATE_TOKENS, Prompts
 from grove_dp.sim.replay import Ask, Replay, served_model
-from grove_dp.sim.runs import Run, Sample, summary
+from grove_dp.sim.runs import Run, Sample, as_many, summary
 from grove_dp.sim.tide import Tide
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class System:
         self.plan = plan
         self.events: deque[tuple[float, str]] = deque(maxlen=200)
         self.runs: list[Run] = [Run("autoscaled", 1)]
-        self.cluster = Cluster(cluster, clock=clock, rng=rng or Random())
+        self.cluster = Cluster(cluster, clock=clock, rng=rng or Random(), announce=self._tell)
         self.model = ""
         self.signals: Signals | None = None  # the frontend's last
         self._clock = clock
@@ -74,7 +76,6 @@ class System:
         self._told: set[float] = set()  # decisions, by their time
 
     async def __aenter__(self) -> Self:
-        self._tell("starting the API server, the operator, the autoscaler and a frontend")
         await self.cluster.__aenter__()
         return self
 
@@ -112,13 +113,13 @@ class System:
     async def _story(self) -> None:
         scaled = self.now
         await self._deploy(scaled)
-        await self.cluster.autoscale(self.plan.most)
+        await self.cluster.workers.autoscale(self.plan.most)
         await self._play(scaled, self._update())
         if not self.plan.static:
             return
-        await self.cluster.leave()
+        await self.cluster.workers.leave()
         await self.cluster.undeploy()
-        same = max(1, round(scaled.gpu_s / scaled.took_s))
+        same = as_many(scaled)
         self.runs.append(Run(f"static, {same} workers", same))
         await self._deploy(self.now)
         await self._play(self.now)
@@ -212,15 +213,19 @@ class System:
 
     # ------------------------------------------------------------ the end
 
-    def curl(self) -> str:
-        """A line to paste."""
+    def hints(self, command: str) -> list[str]:
+        """Lines to paste while it is up; *command* is how `grove-dp` is called here."""
+        cluster = self.cluster
         body = (
             f'{{"model":"{self.model}","stream":true,"max_tokens":32,'
             '"messages":[{"role":"user","content":"Hello"}]}'
         )
-        return (
-            f"curl -N {self.cluster.url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
-        )
+        return [
+            f"curl -N {cluster.url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
+            f"{command} explain route --last 1 --admin {cluster.admin_url}",
+            f"{command} explain scale --admin {cluster.scaling_url}",
+            f"{command} explain gang {NAME}-0 -n {NAMESPACE} --kubeconfig {cluster.kubeconfig}",
+        ]
 
     def summary(self) -> list[str]:
         """What it came to, in a few lines."""

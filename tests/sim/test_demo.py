@@ -1,6 +1,7 @@
 """The demo with real processes: they die when told, come back, never outlive it; kv finds more in caches."""
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from grove_dp.clock import SystemClock
 from grove_dp.sim.client import Endpoint, LoadClient, Unreachable
@@ -52,7 +54,7 @@ async def test_the_story_ends_with_a_summary_and_a_line_to_paste():
     async with Demo(DIRECT, plan, clock=SystemClock(), announce=said.append) as demo:
         await demo.run()
         text = line(demo, Rates())
-        screen(demo, Rates())
+        screen(demo, Rates(), 120, 40)
         curl = demo.curl()
     sent = demo.act.report.sent
     assert sent > 10
@@ -91,9 +93,19 @@ async def test_kv_finds_more_in_caches_than_round_robin_and_the_frontend_hides_t
     told = demo.summary()
     assert [row.split()[0] for row in told[2:5]] == ["policy", "round_robin", "kv"]
     assert sum("starting 3 workers" in event for event in said) == 2
-    screen(demo, Rates())
+    for size in ((80, 24), (80, 12), (120, 40)):
+        assert_fits(screen(demo, Rates(), *size), *size)
     plot_acts(demo.acts[:2], tmp_path / "demo.svg")
     assert (tmp_path / "demo.svg").read_text().endswith("</svg>\n")
+
+
+def assert_fits(shown, width: int, height: int) -> None:
+    console = Console(width=width, height=height, file=io.StringIO())
+    console.print(shown)
+    rows = console.file.getvalue().splitlines()
+    assert len(rows) <= height
+    assert " sent " in rows[2]
+    assert ("events" in "".join(rows)) == (height >= 24)
 
 
 async def test_a_world_that_cannot_start_says_why_and_leaves_nothing_behind():
