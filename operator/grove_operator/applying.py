@@ -4,12 +4,16 @@
 
 A delete is remembered by uid, for its answer may be no object: a plan made before the watch tells of it must
 not take it for living. A name that is taken is looked at by itself: what has lost its labels is not in our
-informers, and gets them back.
+informers, and gets them back; what neither we control nor our labels mark is somebody else's, and is let be.
+
+Whatever fails, the rest is done all the same. What failed is raised then, each with the object that it is
+about (`NotDone`), so that statuses can tell whose trouble it is.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
@@ -19,13 +23,23 @@ from grove_dp.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from grove_dp.kube.objects import PODS, Resource
 from grove_operator.api import kind_key
 from grove_operator.held import Held
-from grove_operator.plan.diff import Delete, Patch, Steps, changes
+from grove_operator.plan.diff import Delete, Patch, Steps, changes, is_ours
 from grove_operator.plan.documents import Wanted
 from grove_operator.pods import Pod
 from grove_operator.slots import Slots, rank
 from grove_operator.watching import Watched
 
-__all__ = ["ForeignObject", "NotLeading", "WriteCounts", "Writer", "together"]
+__all__ = [
+    "ForeignObject",
+    "NotDone",
+    "NotLeading",
+    "WriteCounts",
+    "Writer",
+    "done",
+    "failure",
+    "taken",
+    "together",
+]
 
 AT_ONCE: Final = 32  # writes in flight, of all keys together
 COLLECTION_S: Final = 60.0  # the API server deletes one after the other
@@ -36,6 +50,17 @@ class ForeignObject(GroveError):
     """A name that we need is someone else's; deleting that, or another name for the set, is the remedy."""
 
     reason = "ForeignObject"
+
+
+class NotDone(ExceptionGroup[Exception]):
+    """What went wrong with one object that was to be."""
+
+    wanted: Wanted
+
+    def __new__(cls, wanted: Wanted, error: Exception) -> Self:
+        self = super().__new__(cls, f"{wanted.resource.kind} {wanted.namespace}/{wanted.name}", [error])
+        self.wanted = wanted
+        return self
 
 
 class NotLeading(GroveError):
@@ -76,8 +101,8 @@ class Writer:
         """Do all of them; what went wrong is raised when everything else is done."""
         ours = frozenset(owners)
         await together(self.delete(one) for one in steps.deletes)
-        creates = (self.create(one, ours) for one in steps.creates)
-        await together([*creates, *(self.patch(one) for one in steps.patches)])
+        creates = (done(one, partial(self.create, one, ours)) for one in steps.creates)
+        await together([*creates, *(done(one.wanted, partial(self.patch, one)) for one in steps.patches)])
 
     async def create(self, wanted: Wanted, owners: frozenset[str]) -> None:
         """Make it; one of that name that has lost its marks is put right instead."""
@@ -95,11 +120,9 @@ class Writer:
 
     async def _adopt(self, wanted: Wanted, owners: frozenset[str]) -> None:
         found = await self._api.get(wanted.path)
-        meta = found["metadata"]
-        controllers = [one["uid"] for one in meta.get("ownerReferences") or () if one.get("controller")]
-        if controllers and controllers[0] not in owners:
-            raise ForeignObject(f"{wanted.resource.kind} {wanted.namespace}/{wanted.name} belongs to another")
-        patch = None if meta.get("deletionTimestamp") else changes(wanted, found)
+        if not is_ours(found, wanted, owners):
+            raise _foreign(wanted)
+        patch = None if found["metadata"].get("deletionTimestamp") else changes(wanted, found)
         if not patch:
             raise AlreadyExists(f"POST {wanted.path}", 409, "AlreadyExists", "it is there, and not seen yet")
         await self.patch(Patch(wanted, patch))
@@ -177,6 +200,35 @@ class Writer:
         if len(self._deleted) > REMEMBERED:
             for old in list(self._deleted)[: REMEMBERED // 2]:
                 del self._deleted[old]
+
+
+def taken(names: Iterable[Wanted]) -> ExceptionGroup[Exception]:
+    """That these names are somebody else's."""
+    return ExceptionGroup("names are taken", [NotDone(one, _foreign(one)) for one in names])
+
+
+def _foreign(wanted: Wanted) -> ForeignObject:
+    return ForeignObject(
+        f"{wanted.resource.kind} {wanted.namespace}/{wanted.name} belongs to another: delete it, or give the"
+        " set another name"
+    )
+
+
+async def done(wanted: Wanted, call: Callable[[], Awaitable[None]]) -> None:
+    """Wait for *call*, which is about *wanted*; what goes wrong says so."""
+    try:
+        await call()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it goes on
+        raise NotDone(wanted, error) from None
+
+
+async def failure(call: Awaitable[None]) -> Exception | None:
+    """Wait for *call*: what it raised, if anything."""
+    try:
+        await call
+    except Exception as error:  # noqa: BLE001 - whoever asks raises it
+        return error
+    return None
 
 
 async def together(calls: Iterable[Awaitable[Any]]) -> None:

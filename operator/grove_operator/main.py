@@ -16,14 +16,16 @@ from grove_dp.clock import Clock, SystemClock
 from grove_dp.kube.access import Access
 from grove_dp.kube.controller import Again, Controller
 from grove_dp.kube.events import Recorder
+from grove_dp.kube.informer import Change
 from grove_dp.kube.lease import Candidate, exit_at_once, lead_as
+from grove_dp.kube.objects import Meta
 from grove_dp.kube.pace import Pace
 from grove_operator.api import ClusterTopologyBinding, PodCliqueSet
 from grove_operator.applying import Writer
 from grove_operator.controllers.names import Names
 from grove_operator.controllers.replicas import Replicas
 from grove_operator.controllers.sets import Sets
-from grove_operator.controllers.state import Boards
+from grove_operator.controllers.state import Boards, Ground
 from grove_operator.discovery import Discovery
 from grove_operator.gang.admission import Admission, GangTimes
 from grove_operator.held import Held
@@ -188,6 +190,11 @@ class Operator:
         }
 
 
+def _gone(told: Callable[[Meta], None]) -> Callable[[Change[Held]], None]:
+    """A listener that tells of objects that are no more."""
+    return lambda change: told(change.last.metadata) if change.new is None else None
+
+
 class _Reign:
     """The controllers, from coming to lead to its end."""
 
@@ -196,29 +203,10 @@ class _Reign:
         self._watched = watched
         self._operator = operator
         writer = operator.writer()
-        hashes, names, self._boards = Hashes(), Names(rng), Boards()
-        self._replicas = Replicas(
-            watched,
-            writer,
-            operator.rules,
-            hashes=hashes,
-            names=names,
-            boards=self._boards,
-            recorder=recorder,
-            clock=clock,
-            wake=self._wake,
-        )
-        self._sets = Sets(
-            watched,
-            writer,
-            operator.rules,
-            operator.world,
-            hashes=hashes,
-            boards=self._boards,
-            recorder=recorder,
-            clock=clock,
-            wake=self._wake,
-        )
+        names, self._boards = Names(rng), Boards()
+        ground = Ground(watched, writer, operator.rules, Hashes(), self._boards, recorder, clock, self._wake)
+        self._replicas = Replicas(ground, names)
+        self._sets = Sets(ground, operator.world)
         gang = operator.settings.gang
         self._admission = Admission(
             watched,
@@ -241,9 +229,9 @@ class _Reign:
         operator.metrics.follow(self._controller.reading)
         self._boards.changed = self._gang_changed
         watched.pods.listen(names.told)
-        watched.cliques.listen(
-            lambda change: names.forget(change.last.metadata.uid) if change.new is None else None
-        )
+        for informer in (watched.sets, watched.cliques):
+            informer.listen(_gone(lambda meta: names.forget(meta.uid)))
+        watched.gangs.listen(_gone(lambda meta: self._boards.forget_gang(meta.namespace, meta.name)))
         self._controller.follow(watched.sets, watched.set_keys)
         for informer in watched.kinds.values():
             self._controller.follow(informer, watched.held_keys)

@@ -158,10 +158,13 @@ def observe_common(watched: Watched, writer: Writer, key: SetKey) -> Mapping[Key
 
 
 def _objects(watched: Watched, writer: Writer, key: ReplicaKey) -> Iterator[tuple[str, Held]]:
+    """By their labels; but what is called as if it were of another replica has a label that is wrong."""
     where = f"{key.namespace}/{key.name}/{key.number}"
+    called = f"{key.name}-{key.number}"
     for kind in (*PLACED, *watched.known):
         for held in watched.kinds[kind_key(kind)].by("replica", where):
-            if not writer.is_deleted(held.metadata.uid):
+            name = held.metadata.name
+            if (name == called or name.startswith(f"{called}-")) and not writer.is_deleted(held.metadata.uid):
                 yield kind_key(kind), held
 
 

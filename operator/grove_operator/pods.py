@@ -58,6 +58,7 @@ class PodSpec(_Partial, frozen=True):
     """Of a pod; what only some pods have stays a document."""
 
     node_name: str = ""
+    hostname: str = ""
     scheduler_name: str = ""
     scheduling_gates: tuple[Gate, ...] | None = None
     containers: tuple[Container, ...] | None = None  # null in a bookmark
@@ -169,6 +170,13 @@ class Pod(_Partial, frozen=True, dict=True):
     def gang(self) -> str:
         """The name of its PodGang."""
         return self.metadata.label(L.GANG) or ""
+
+    @property
+    def index(self) -> int | None:
+        """Its place in its clique: as its host name says, which nobody can change, else as its label does."""
+        _, _, number = self.spec.hostname.rpartition("-")
+        label = number if number.isdecimal() else self.metadata.label(L.POD_INDEX) or ""
+        return int(label) if label.isdecimal() else None
 
     @property
     def hash(self) -> str:

@@ -5,10 +5,10 @@ import pytest
 from grove_operator.plan.crew import crew
 from grove_operator.plan.tree import Live, tree
 from grove_operator.plan.victims import DRAIN
+from grove_operator.pods import Pod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grove_dp.kube.objects import Pod
 from tests.operator.plan_samples import a_set, clique
 
 SEED = b"chance"

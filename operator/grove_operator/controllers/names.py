@@ -1,7 +1,9 @@
 """Names and places of pods: none is given twice, and whoever comes back comes back to where it was.
 
 A gang is written with its pods' names before they are made, so names are drawn from a seed, the same each
-time a plan is made. A name that was used is never drawn again by this process; another has another seed.
+time a plan is made. A name that was used is never drawn again by this process; another has another seed. A
+clique, or a whole set, that is deleted and made again does not come to names of pods that take their time to
+end: what was used is kept by the set, not by the clique, and a set draws from its uid, too.
 """
 
 from collections.abc import Collection
@@ -15,29 +17,33 @@ __all__ = ["Names"]
 
 
 class Names:
-    """Of all cliques, by the uid of each."""
+    """Of the cliques of all sets."""
 
     def __init__(self, rng: Random) -> None:
-        self.seed = rng.randbytes(8)
-        self._used: dict[str, set[str]] = {}
-        self._nodes: dict[str, dict[str, str]] = {}  # by index, where a pod was last
+        self._seed = rng.randbytes(8)
+        self._used: dict[str, dict[str, set[str]]] = {}  # by uid of the set and name of the clique
+        self._nodes: dict[str, dict[str, str]] = {}  # by uid of the clique and index: where a pod was last
 
-    def used(self, clique: str) -> Collection[str]:
-        """Names of pods that there were."""
-        return self._used.get(clique, ())
+    def seed(self, owner: str) -> bytes:
+        """What names of a set's pods are drawn from; *owner*: the uid of the set."""
+        return self._seed + owner.encode()
 
-    def gave(self, clique: str, name: str) -> None:
+    def used(self, owner: str, clique: str) -> Collection[str]:
+        """Names of pods that there were of a clique."""
+        return self._used.get(owner, {}).get(clique, ())
+
+    def gave(self, owner: str, clique: str, name: str) -> None:
         """A pod of that name was made."""
-        self._used.setdefault(clique, set()).add(name)
+        self._used.setdefault(owner, {}).setdefault(clique, set()).add(name)
 
     def former(self, clique: str, index: int) -> str:
-        """The node that the last pod with this index had; empty if none is known."""
+        """The node that the last pod with this index had; empty if none is known. *clique*: its uid."""
         return self._nodes.get(clique, {}).get(str(index), "")
 
-    def forget(self, clique: str) -> None:
-        """A clique that is gone."""
-        self._used.pop(clique, None)
-        self._nodes.pop(clique, None)
+    def forget(self, uid: str) -> None:
+        """A set or a clique that is gone."""
+        self._used.pop(uid, None)
+        self._nodes.pop(uid, None)
 
     def told(self, change: Change[Pod]) -> None:
         """Remember where pods were."""

@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from grove_operator.naming import L
 from grove_operator.plan.pods import free_indices, pod_names
 from grove_operator.plan.tree import Unit
 from grove_operator.plan.victims import victims
@@ -58,7 +57,7 @@ def crew(unit: Unit, pods: Iterable[Pod], current: str, seed: bytes, used: Colle
     kept = tuple(pod for pod in living if pod.metadata.name not in gone)
     number = unit.count - len(kept)
     names = pod_names(unit.name, number, seed, {pod.metadata.name for pod in held} | set(used))
-    indices = [index for pod in kept if (index := _index(pod)) is not None]
+    indices = [index for pod in kept if (index := pod.index) is not None]
     missing = map(Berth, names, free_indices(indices, number))
     return Crew(kept, tuple(missing), surplus, tuple(lost))
 
@@ -69,7 +68,7 @@ def _sorted_out(pods: Iterable[Pod]) -> tuple[list[Pod], list[Pod]]:
     lost: list[Pod] = []
     taken: set[int] = set()
     for pod in pods:
-        index = _index(pod)
+        index = pod.index
         if pod.status.phase in OVER or index in taken:
             lost.append(pod)
             continue
@@ -77,8 +76,3 @@ def _sorted_out(pods: Iterable[Pod]) -> tuple[list[Pod], list[Pod]]:
         if index is not None:
             taken.add(index)
     return living, lost
-
-
-def _index(pod: Pod) -> int | None:
-    label = pod.metadata.label(L.POD_INDEX) or ""
-    return int(label) if label.isdecimal() else None

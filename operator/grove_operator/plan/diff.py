@@ -35,7 +35,7 @@ from grove_operator.api import (
 from grove_operator.plan.defaults import metrics_form, pod_spec_form
 from grove_operator.plan.documents import FROM_TEMPLATE, Document, Key, Path, Wanted, from_template
 
-__all__ = ["Delete", "Patch", "Steps", "changes", "diff"]
+__all__ = ["Delete", "Patch", "Steps", "changes", "diff", "is_ours"]
 
 Form = Callable[[Any], Any]
 NOTHING: Final[Document] = {}
@@ -114,7 +114,7 @@ def diff(wanted: Iterable[Wanted], observed: Mapping[Key, Document], owners: Col
         held = observed.get(key)
         if held is None:
             creates.append(wish)
-        elif not _ours(held, wish, owners):
+        elif not is_ours(held, wish, owners):
             foreign.append(wish)
         elif held["metadata"].get("deletionTimestamp"):
             leaving.append(wish)
@@ -150,8 +150,8 @@ def _controller(held: Document) -> str:
     return next((str(owner.get("uid", "")) for owner in owners if owner.get("controller")), "")
 
 
-def _ours(held: Document, wish: Wanted, owners: Collection[str]) -> bool:
-    """An orphan with the labels of our set is ours, too."""
+def is_ours(held: Document, wish: Wanted, owners: Collection[str]) -> bool:
+    """Whether one of *owners* controls it; an orphan with the labels of our set is ours, too."""
     meta = held["metadata"]
     if meta.get("ownerReferences"):
         return _controller(held) in owners

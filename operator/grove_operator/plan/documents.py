@@ -62,6 +62,12 @@ class Wanted(msgspec.Struct, frozen=True):
         """Of the object, in the API."""
         return self.resource.path(self.namespace, self.name)
 
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Kind and name of the object that it is made for."""
+        reference = self.document["metadata"]["ownerReferences"][0]
+        return reference["kind"], reference["name"]
+
 
 def owner_reference(resource: Resource, meta: Meta) -> Document:
     """Of an object that goes when *meta*'s goes."""

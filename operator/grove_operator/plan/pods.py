@@ -8,7 +8,7 @@ What a pod is made of comes from the PodClique as it stands, not from the set: w
 replica to the next, a pod that dies elsewhere comes back as it was.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import count, islice
 from typing import Any, Final
@@ -24,8 +24,9 @@ from grove_operator.plan.documents import FROM_TEMPLATE, Document, Wanted, docum
 from grove_operator.plan.environment import pod_environment, with_environment
 from grove_operator.plan.order import Parent
 from grove_operator.plan.tree import Unit
+from grove_operator.pods import Pod
 
-__all__ = ["FORMER_NODE", "PodRules", "free_indices", "pod", "pod_names"]
+__all__ = ["FORMER_NODE", "PodRules", "free_indices", "lost_marks", "pod", "pod_names"]
 
 LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"  # as Kubernetes draws them: no vowels, no words
 SUFFIX: Final = 5
@@ -106,6 +107,25 @@ def pod(
         once=(("spec",),),
         spec=_spec(owner, unit, clique, index, rules, waits_for),
     )
+
+
+def lost_marks(
+    owner: PodCliqueSet, unit: Unit, pods: Iterable[Pod]
+) -> Iterator[tuple[Pod, Mapping[str, str]]]:
+    """Labels of ours that pods of a clique have no more; by them Services, gangs and we find a pod."""
+    component = Component.CLIQUE if unit.group is None else Component.GROUP_CLIQUE
+    marks = {
+        **naming.managed(owner.metadata.name),
+        **place(owner, unit),
+        L.CLIQUE: unit.name,
+        L.COMPONENT: component,
+    }
+    for one in pods:
+        held = one.metadata.labels or {}
+        index = one.index
+        wanted = marks if index is None else {**marks, L.POD_INDEX: str(index)}
+        if one.living and not wanted.items() <= held.items():
+            yield one, {key: value for key, value in wanted.items() if held.get(key) != value}
 
 
 def _template_marks(unit: Unit, clique: PodClique) -> tuple[dict[str, str], dict[str, str]]:

@@ -9,7 +9,7 @@ operator is read back from a status: times, whether an update runs, and what rec
 others stay. Gangs are in `phases`, sets in `totals`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from grove_dp.kube.conditions import Stated, holds
@@ -32,6 +32,7 @@ from grove_operator.plan.recovery import BREACHED, delay_s, ended, record
 from grove_operator.plan.rollout import Rollout, rollout
 from grove_operator.plan.totals import ReplicaSummary, selector, set_status, settled, summary
 from grove_operator.plan.tree import Group
+from grove_operator.plan.troubles import Trouble, last_errors
 
 __all__ = [
     "ReplicaSummary",
@@ -54,8 +55,14 @@ TERMINATING: Final = "GangTerminationInProgress"
 # ------------------------------------------------------------ cliques
 
 
-def clique_status(seen: CliqueSeen, picture: Picture, now: float, update: Rollout | None = None) -> Document:
-    """Of a PodClique. *update*: what `rollout` says, where it was asked."""
+def clique_status(
+    seen: CliqueSeen,
+    picture: Picture,
+    now: float,
+    update: Rollout | None = None,
+    troubles: Iterable[Trouble] = (),
+) -> Document:
+    """Of a PodClique. *update*: what `rollout` says, where it was asked; *troubles*: with its pods."""
     held = seen.held.status if seen.held is not None else CliqueStatus()
     counts = tally(seen)
     breach = _clique_breach(counts, updating(picture, seen))
@@ -69,6 +76,7 @@ def clique_status(seen: CliqueSeen, picture: Picture, now: float, update: Rollou
         "scheduleGatedReplicas": counts.gated,
         "scheduledReplicas": counts.bound,
         "conditions": conditions(held.conditions, *wanted, now=now, never=[RAISED]),
+        "lastErrors": last_errors(held.last_errors, troubles, now),
         "currentPodCliqueSetGenerationHash": reached_set(picture, seen),
         "currentPodTemplateHash": reached_template(seen),
         "updateProgress": clique_progress(picture, seen.unit.name, update or rollout(picture, False), now),
@@ -111,8 +119,14 @@ def _raised(asked: int, count: int) -> tuple[Stated, ...]:
 # ------------------------------------------------------------ groups
 
 
-def group_status(group: Group, picture: Picture, now: float, update: Rollout | None = None) -> Document:
-    """Of a PodCliqueScalingGroup. *update*: what `rollout` says, where it was asked."""
+def group_status(
+    group: Group,
+    picture: Picture,
+    now: float,
+    update: Rollout | None = None,
+    troubles: Iterable[Trouble] = (),
+) -> Document:
+    """Of a PodCliqueScalingGroup. *update*: as above; *troubles*: with its cliques."""
     held = picture.groups.get(group.name)
     status = held.status if held is not None else GroupStatus()
     replicas = group_replicas(picture, group)
@@ -129,6 +143,7 @@ def group_status(group: Group, picture: Picture, now: float, update: Rollout | N
         "updatedReplicas": sum(one.available and one.updated for one in replicas),
         "selector": selector(picture.owner, {L.GROUP: group.name}),
         "conditions": conditions(status.conditions, *wanted, now=now, never=[RAISED, TERMINATING]),
+        "lastErrors": last_errors(status.last_errors, troubles, now),
         "currentPodCliqueSetGenerationHash": reached or status.current_pod_clique_set_generation_hash,
         "updateProgress": group_progress(picture, group, update or rollout(picture, False), now),
     }

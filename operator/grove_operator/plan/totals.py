@@ -7,7 +7,7 @@ A replica is available when each of its standalone cliques has its minAvailable 
 minAvailable available replicas. It is updated when it is available, and of the newest template in all parts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -96,11 +96,13 @@ def set_status(
     bound: bool = True,
     missing: tuple[str, ...] = (),
     enabled: bool = True,
+    errors: Sequence[Document] = (),
 ) -> Document:
     """Of a set, by what its replicas came to. *current*: the hash of its template.
 
     *topology*: the name of its binding; *bound*: there is one of that name; *missing*: domains that it lacks;
     *enabled*: domains are looked at at all. *progress* is what `turns` says of an update; None leaves it.
+    *errors*: what keeps it from being as it should.
     """
     counted = [one for index, one in sorted(summaries.items()) if index < owner.spec.replicas]
     wanted = _topology(owner, topology, bound=bound, missing=missing, enabled=enabled)
@@ -115,6 +117,7 @@ def set_status(
             {"name": name, "phase": phase} for one in counted for name, phase in one.gangs.items()
         ],
         "conditions": conditions(owner.status.conditions, *wanted, now=now, never=[TOPOLOGY]),
+        "lastErrors": list(errors),
     }
     return status if progress is None else status | {"updateProgress": progress}
 

@@ -163,10 +163,10 @@ class Embedded:
     def _minima(self, gang):
         table = self.server.store.table((GANGS.group, GANGS.plural))
         stored = table.get((self.namespace, gang))
-        if stored is None:
+        owners = stored.metadata.get("ownerReferences") if stored is not None else None
+        if not owners:
             return None
-        owner = stored.metadata["ownerReferences"][0]["name"]
-        held = self.server.store.table((SETS.group, SETS.plural)).get((self.namespace, owner))
+        held = self.server.store.table((SETS.group, SETS.plural)).get((self.namespace, owners[0]["name"]))
         if held is None or "deletionTimestamp" in held.metadata or staged(held.document):
             return None
         return minima(stored.document)
