@@ -68,7 +68,7 @@ bool scene_publish(scene *s); /* a table of what the scene says now; false: out 
 void scene_close(scene *s);   /* checks that nothing is left */
 void scene_turn(scene *s);    /* one step of the plane, after at most a millisecond of waiting */
 void scene_turns(scene *s, unsigned n);
-void scene_ms(scene *s, unsigned ms); /* turns for that long */
+void scene_ms(scene *s, unsigned ms); /* turns for that long, and that many of them on a machine that pauses */
 void scene_later(scene *s); /* 16.384 s pass for every timer: one round of the wheel */
 
 peer scene_client(scene *s);

@@ -26,7 +26,7 @@ static void tell_stored(scene *s, uint32_t slot, uint32_t n) {
     gdp_pack_batch(&p, 1);
     gdp_pack_stored(&p, &(gdp_pack_block){.hashes = hashes, .n = n, .tokens = tokens, .n_tokens = n * BLOCK, .block_size = BLOCK, .group = -1});
     CHECK(gdp_indexer_push(s->indexer, slot, GDP_FEED_EVENTS, p.bytes, p.n) == 0);
-    CHECK(gdp_indexer_settle(s->indexer, 5000));
+    CHECK(gdp_indexer_settle(s->indexer, 60000));
     free(p.bytes);
 }
 
@@ -95,7 +95,7 @@ static void a_cleared_worker_holds_nothing(void) {
     scene s = {0};
     open_kv(&s, GDP_KV, true);
     tell_stored(&s, 0, BLOCKS);
-    CHECK(gdp_indexer_push(s.indexer, 0, GDP_FEED_CLEAR, NULL, 0) == 0 && gdp_indexer_settle(s.indexer, 5000));
+    CHECK(gdp_indexer_push(s.indexer, 0, GDP_FEED_CLEAR, NULL, 0) == 0 && gdp_indexer_settle(s.indexer, 60000));
     peer c = scene_ask(&s, CHAT);
     answer_tokens(&s);
     reached(&s, &c);
@@ -120,7 +120,7 @@ static uint32_t send_long(scene *s, char fill, const char *more) {
     size_t n = long_chat(request, sizeof request, fill, more);
     peer c = scene_ask(s, request, n);
     uint32_t w = reached(s, &c);
-    CHECK(gdp_indexer_settle(s->indexer, 5000));
+    CHECK(gdp_indexer_settle(s->indexer, 60000));
     return w;
 }
 

@@ -209,14 +209,16 @@ static void *tokenize(void *arg) {
     return NULL;
 }
 
-/* Everything that control does, at once. */
-static void storm(scene *s, unsigned ms) {
+/* Everything that control does, at once. For so long, and until there was enough of it: a machine that is slow, or
+ * slowed by a sanitizer, gets its time. */
+static void storm(scene *s, unsigned ms, bool (*enough)(scene *)) {
     static gdp_sight sights[64];
     static gdp_record records[256];
     static gdp_decision decisions[64];
     gdp_page page = {0};
-    uint64_t until = clock_ns() + ms * MS;
-    for (unsigned i = 0; clock_ns() < until; i++) {
+    const uint64_t began = clock_ns();
+    for (unsigned i = 0; clock_ns() < began + ms * MS || !enough(s); i++) {
+        CHECK(clock_ns() < began + 120000 * MS);
         s->worker[i % 2].state = i % 5 ? GDP_READY : GDP_UNHEALTHY;
         s->worker[0].max_inflight = s->worker[1].max_inflight = 1 + i % 2;
         CHECK(scene_publish(s));
@@ -237,9 +239,20 @@ static void storm(scene *s, unsigned ms) {
     gdp_page_free(&page);
 }
 
+static actor actors[2 + ASKERS], tokenizer[2];
+
+static bool every_part_had_its_share(scene *s) {
+    const gdp_counters c = scene_counters(s);
+    uint64_t done = 0;
+    for (unsigned i = 2; i < 2 + ASKERS; i++) done += atomic_load(&actors[i].done);
+    for (unsigned i = 0; i < 2; i++)
+        if (atomic_load(&tokenizer[i].done) <= 10) return false;
+    return done > 50 && c.tokens_exact > 10 && c.tokens_declined > 0 && c.placed_by[GDP_BY_TOKENS] > 10 &&
+           gdp_series_value(s->series[GDP_A_ENDED]) > 50;
+}
+
 void gdp_test_plane_threads(void)
 {
-    static actor actors[2 + ASKERS], tokenizer[2];
     pthread_t thread[2 + ASKERS], token_thread[2];
     scene s = {0};
     scene_defaults(&s);
@@ -267,17 +280,14 @@ void gdp_test_plane_threads(void)
         tokenizer[i] = (actor){.s = &s, .index = i};
         CHECK(pthread_create(&token_thread[i], NULL, tokenize, &tokenizer[i]) == 0);
     }
-    storm(&s, 1500);
+    storm(&s, 1500, every_part_had_its_share);
     gdp_plane_ask(s.plane, GDP_ASK_CLOSE_LISTENERS);
-    uint64_t done = 0;
     for (unsigned i = 2; i < 2 + ASKERS; i++) {
         atomic_store(&actors[i].stop, true);
         pthread_join(thread[i], NULL);
-        done += atomic_load(&actors[i].done);
     }
-    CHECK(done > 50);
     gdp_plane_ask(s.plane, GDP_ASK_CUT);
-    uint64_t until = clock_ns() + 5000 * MS;
+    uint64_t until = clock_ns() + 60000 * MS;
     for (;;) {
         gdp_counters c = scene_counters(&s);
         if (!c.exchanges && !c.connections && !c.waiting) break;
@@ -293,15 +303,10 @@ void gdp_test_plane_threads(void)
     for (unsigned i = 0; i < 2; i++) {
         atomic_store(&tokenizer[i].stop, true);
         pthread_join(token_thread[i], NULL);
-        CHECK(atomic_load(&tokenizer[i].done) > 10);
     }
-    gdp_counters last = scene_counters(&s);
-    CHECK(last.tokens_exact > 10 && last.tokens_declined > 0);
     CHECK(gdp_series_value(s.series[GDP_A_ARRIVED]) == gdp_series_value(s.series[GDP_A_ENDED]));
-    CHECK(gdp_series_value(s.series[GDP_A_ENDED]) > 50);
     CHECK(gdp_series_value(s.series[GDP_A_COUNTS + GDP_A_TIMES + GDP_A_WAITING]) == 0);
-    CHECK(last.placed_by[GDP_BY_TOKENS] > 10);
-    CHECK(gdp_indexer_settle(s.indexer, 5000));
+    CHECK(gdp_indexer_settle(s.indexer, 60000));
     gdp_indexer_stats index;
     gdp_indexer_look(s.indexer, &index);
     CHECK(index.predictions > 10);

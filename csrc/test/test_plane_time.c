@@ -84,12 +84,15 @@ static void worker_in_time(void) {
 
     gdp_case("comments are held no longer than hold.max");
     s = (scene){0};
-    open_with(&s, &s.set.hold_max_ns, 1);
+    scene_defaults(&s);
+    s.set.hold_max_ns = 15000 * MS;
+    scene_open(&s, 1);
     c = scene_ask(&s, CHAT_STREAM), w = scene_worker(&s, 0);
     scene_say(&s, &w, STREAM_HEAD);
     scene_say(&s, &w, STR("e\r\n: keep-alive\n\n\r\n"));
-    scene_turns(&s, 3);
+    scene_turns(&s, 10);
     CHECK(!scene_read(&c));
+    scene_later(&s);
     scene_hear(&s, &c, ": keep-alive\n\n");
     scene_say(&s, &w, STREAM_DONE);
     scene_hear(&s, &c, "\r\n0\r\n\r\n");
@@ -112,7 +115,7 @@ static void far_deadlines_come_neither_early_nor_never(void) {
     gdp_case(__func__);
     scene s = {0};
     scene_defaults(&s);
-    s.set.answer_ns = 50000 * MS; /* three rounds of the wheel and a bit */
+    s.set.answer_ns = 60000 * MS; /* three rounds of the wheel and a bit, that the test itself may take */
     s.set.attempts = 1;
     scene_open(&s, 1);
     peer c = scene_ask(&s, CHAT), w = scene_worker(&s, 0);
