@@ -1,4 +1,4 @@
-"""What an operator still has to see before it can work, and the remedy where it cannot; for log and `/readyz`.
+"""What an operator still has to see before it can work, with the remedy: for the log and for `/readyz`.
 
     the kind is not there (404)   its definition is to be applied
     we may not (403)              its rights are to be applied

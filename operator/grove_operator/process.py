@@ -14,6 +14,7 @@ from typing import Final
 from grove_dp.clock import Clock
 from grove_dp.kube.access import Access
 from grove_operator import health
+from grove_operator.leftovers import tell_leftovers
 from grove_operator.main import Operator
 from grove_operator.metrics import OperatorMetrics
 from grove_operator.settings import OperatorSettings
@@ -49,6 +50,9 @@ async def serve(api: Access, settings: OperatorSettings, identity: str, clock: C
             group.create_task(webhooks.run(), name="webhooks")
             registering = _while(lambda: operator.leading, webhooks.register, clock)
             group.create_task(registering, name="registrations")
+        else:
+            await operator.watched.synced()
+            await tell_leftovers(api)
 
 
 async def _tell_missing(operator: Operator, clock: Clock) -> None:

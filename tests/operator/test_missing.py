@@ -3,16 +3,20 @@
 import asyncio
 
 import pytest
+from grove_operator.admission.registration import Service, mutating, validating
 from grove_operator.api import CLIQUES, SETS
 from grove_operator.crds import definitions
+from grove_operator.leftovers import tell_leftovers
 from grove_operator.missing import missing, troubled
 from grove_operator.process import serve
 from grove_operator.settings import Health, Leader, OperatorSettings, Webhooks
+from msgspec import json
 
 from grove_dp.kube.access import Access
 from grove_dp.kube.errors import ApiUnreachable, refused
 from grove_dp.kube.informer import Informer
 from grove_dp.kube.objects import NODES, PODS, Object
+from grove_dp.kube.transport import Answer
 from grove_dp.testing.kubeapi import InProcess, Server
 from grove_dp.testing.loopclock import LoopClock
 
@@ -59,6 +63,28 @@ async def test_an_operator_without_definitions_says_so_once_and_begins_when_they
 
     assert "everything has been seen" in caplog.text
     working.cancel()
+
+
+class Registered(InProcess):
+    """Webhook configurations, which the embedded server does not know."""
+
+    def __init__(self, *documents):
+        super().__init__(Server())
+        self.documents = {document["metadata"]["name"]: document for document in documents}
+
+    async def exchange(self, method, target, headers, body):
+        document = self.documents.get(target.rpartition("/")[2])
+        return Answer(404, {}, b"") if document is None else Answer(200, {}, json.encode(document))
+
+
+async def test_registrations_that_nobody_serves_any_more_are_named_with_the_remedy(caplog):
+    at = Service("ml", "grove-operator")
+    await tell_leftovers(Access(Registered(mutating(at, "", "Fail"), validating(at, "", "Ignore")[0])))
+
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == 1
+    assert "while nobody answers at Service ml/grove-operator" in told[0]
+    assert told[0].endswith("kubectl delete mutatingwebhookconfiguration podcliqueset-defaulting-webhook")
 
 
 def test_kinds_that_lack_the_same_are_told_together_with_who_may_not():
