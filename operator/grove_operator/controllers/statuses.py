@@ -36,7 +36,8 @@ SOON_S: Final = 0.2
 SETTLING_S: Final = (1.0, 2.0, 4.0, 8.0)  # a status of an unsettled replica waits so long, write by write
 SUMMED_S: Final = 0.1  # a set's status waits so long for more replicas
 
-Written = tuple[Resource, str, dict[str, Any]]
+Document = dict[str, Any]
+Written = tuple[Resource, str, Document]
 
 
 class _Unsettled(msgspec.Struct, frozen=True):
@@ -96,24 +97,27 @@ class Statuses:
     def _differing(self, key: ReplicaKey, picture: Picture, update: Rollout) -> Iterator[Written]:
         now, namespace = self._ground.clock.wall(), picture.owner.metadata.namespace
         watched = self._ground.watched
+        errors: dict[str, list[Document]] = {}
         for name, clique in picture.cliques.items():
             held = watched.cliques.get(namespace, name)
             if held is not None and clique.held is not None:
-                errors = self._troubles(key, (CLIQUES.kind, name), held.status)
-                status = clique_status(clique, picture, now, update, errors)
+                troubles = self._troubles(key, (CLIQUES.kind, name), held.status)
+                status = clique_status(clique, picture, now, update, troubles)
+                errors[name] = status["lastErrors"]
                 if patch := status_patch(held.status, status):
                     yield CLIQUES, name, patch
         for group in picture.replica.groups:
             held = watched.groups.get(namespace, group.name)
             if held is not None and group.name in picture.groups:
-                errors = self._troubles(key, (GROUPS.kind, group.name), held.status)
-                status = group_status(group, picture, now, update, errors)
+                troubles = self._troubles(key, (GROUPS.kind, group.name), held.status)
+                status = group_status(group, picture, now, update, troubles)
+                errors[group.name] = status["lastErrors"]
                 if patch := status_patch(held.status, status):
                     yield GROUPS, group.name, patch
         for gang in picture.replica.gangs:
             held = watched.gangs.get(namespace, gang.name)
             if held is not None and gang.name in picture.gangs:
-                status = self._of_gang(gang, picture, now)
+                status = gang_status(gang, picture, now, errors) | self._placed(gang, picture)
                 if patch := status_patch(held.status, status):
                     yield GANGS, gang.name, patch
 
@@ -123,10 +127,9 @@ class Statuses:
         codes = {str(one.get("code")) for one in status.get("lastErrors") or ()}
         return troubles.of(key.number, owner, self._ground.clock.now(), codes)
 
-    def _of_gang(self, gang: Gang, picture: Picture, now: float) -> dict[str, Any]:
+    def _placed(self, gang: Gang, picture: Picture) -> Document:
         score = self._ground.boards.scores.get((picture.owner.metadata.namespace, gang.name))
-        placed = {} if score is None else {"placementScore": round(score, 3)}
-        return gang_status(gang, picture, now) | placed
+        return {} if score is None else {"placementScore": round(score, 3)}
 
 
 def _suffers(picture: Picture) -> bool:

@@ -3,6 +3,7 @@
 The error itself goes on to the controller, which counts it, says it in the log and tries again.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +16,8 @@ from grove_operator.plan.troubles import PASSING_S, REFUSED_S, Trouble
 __all__ = ["is_stale", "troubles"]
 
 LATER: Final = (408, 409, 410, 429)  # the same call may be answered otherwise next time
+
+WORD: Final = re.compile(r"[A-Z][A-Za-z0-9]*")
 
 
 def troubles(error: BaseException) -> tuple[Trouble, ...]:
@@ -51,8 +54,8 @@ def _trouble(error: BaseException, wanted: Wanted | None) -> Trouble:
 
 
 def _code(error: BaseException) -> str:
-    if isinstance(error, ApiError):
-        return error.why
+    if isinstance(error, ApiError):  # a webhook may give any reason; as ours goes one word
+        return error.why if WORD.fullmatch(error.why) else type(error).__name__
     return error.reason if isinstance(error, GroveError) else GroveError.reason
 
 

@@ -5,7 +5,7 @@ Pending ──► Starting ──► Running
                              for its start order
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from grove_dp.kube.conditions import Stated, holds
@@ -35,13 +35,15 @@ Document = dict[str, Any]
 Counted = tuple[tuple[CliqueSeen, Tally], ...]
 
 
-def gang_status(gang: Gang, picture: Picture, now: float) -> Document:
-    """Of a PodGang; its placementScore is the backend's to say."""
+def gang_status(
+    gang: Gang, picture: Picture, now: float, errors: Mapping[str, Sequence[Document]] | None = None
+) -> Document:
+    """Of a PodGang; its placementScore is the backend's to say. *errors*: of its cliques and their groups."""
     held = picture.gangs[gang.name].status if gang.name in picture.gangs else GangStatus()
     cliques = _counted(gang, picture)
     wanted = [
         _initialized(cliques, sticky=holds(held.conditions, INITIALIZED) is True),
-        _scheduled(gang, picture, cliques),
+        _refused(cliques, errors or {}) or _scheduled(gang, picture, cliques),
         _ready(cliques),
         _unhealthy(cliques),
         *_disrupted(cliques, delay_s(picture.owner)),
@@ -83,6 +85,17 @@ def _initialized(cliques: Counted, *, sticky: bool) -> Stated:
         return Stated(INITIALIZED, True, "PodGangPodsCreated", "all pods were created")
     said = (f"{seen.unit.name} has {counts.living} of {seen.unit.count} pods" for seen, counts in missing)
     return Stated(INITIALIZED, False, "PodGangPodsCreationPending", "; ".join(said))
+
+
+def _refused(cliques: Counted, errors: Mapping[str, Sequence[Document]]) -> Stated | None:
+    """A pod that it needs cannot be made."""
+    for seen, counts in cliques:
+        if counts.living < counts.minimum:
+            group = seen.unit.group.name if seen.unit.group is not None else ""
+            for one in errors.get(seen.unit.name) or errors.get(group) or ():
+                said = f"pods of {seen.unit.name} cannot be made: {one['description']}"
+                return Stated(SCHEDULED, False, one["code"], said)
+    return None
 
 
 def _scheduled(gang: Gang, picture: Picture, cliques: Counted) -> Stated:

@@ -116,6 +116,9 @@ async def test_pods_that_a_quota_refuses_are_told_at_clique_and_set(scene):
     await scene.until(lambda world: codes(world, CLIQUES, SG + "-1-pc-c") == ["Forbidden"], 30)
     world = await scene.world()
     assert world.status(GANGS, "wl1-0")["phase"] == "Pending"
+    await scene.until(
+        lambda world: condition(world.named(GANGS, "wl1-0"), "Scheduled") == ("False", "Forbidden"), 30
+    )
     assert condition(world.named(CLIQUES, "wl1-0-pc-a"), "PodCliqueScheduled")[0] == "False"
     await quiet(scene)
     assert len(await events(scene, "Forbidden")) == 1
@@ -152,6 +155,8 @@ async def test_cliques_that_are_refused_are_told_at_their_group(scene):
     await told(scene, "Invalid")
     await scene.until(lambda world: codes(world, GROUPS, SG) == ["Invalid"], 30)
     await quiet(scene)
+    gang = (await scene.world()).named(GANGS, "wl1-0")
+    assert condition(gang, "Scheduled") == ("False", "Invalid")
     scene.cluster.faults.clear()
     await scene.reaches(running=10)
     assert not errors(await scene.world(), GROUPS, SG)
