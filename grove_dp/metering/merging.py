@@ -220,11 +220,24 @@ class Frontends:
 def _workers(frontends: Iterable[_Frontend]) -> Iterable[WorkerNow]:
     found: dict[str, WorkerNow] = {}
     for frontend in frontends:
-        first = {told.id: told for told in frontend.history[0].workers}
+        first = _first_told(frontend.history)
         for told in frontend.history[-1].workers:
             one = _worker(told, first.get(told.id), frontend.span_s)
             found[told.id] = _both(found[told.id], one) if told.id in found else one
     return found.values()
+
+
+def _first_told(history: deque[Signals]) -> dict[str, WorkerSignal]:
+    """What the window first told of each worker.
+
+    Of one that came within it that is later than the window's beginning: its work since then counts at once,
+    or a set that grows would seem to have less to do with every worker that takes a share of the load.
+    """
+    first = {told.id: told for told in history[0].workers}
+    late = {told.id for told in history[-1].workers} - first.keys()
+    for told in (one for answer in history if late for one in answer.workers if one.id in late):
+        first.setdefault(told.id, told)
+    return first
 
 
 def _worker(told: WorkerSignal, before: WorkerSignal | None, span_s: float) -> WorkerNow:

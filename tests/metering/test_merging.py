@@ -195,6 +195,19 @@ async def test_a_worker_that_came_later_has_no_rate_from_before():
     assert rates == {"w": 8.0, "new": 0.0}
 
 
+async def test_what_a_new_worker_does_counts_from_when_it_was_first_told_of():
+    a = Fake()
+    frontends, _ = made(a=a)
+    await frontends.poll()
+    a.workers = ["w", "new"]
+    a.serve(1, 5.0, work_s=5.0)
+    await frontends.poll()
+    a.serve(1, 5.0, work_s=5.0)
+    await frontends.poll()
+    rates = {worker.told.id: worker.work_s_per_s for worker in frontends.merged().workers}
+    assert rates == {"w": 1.0, "new": 0.5}  # of ten seconds, five
+
+
 def test_what_is_no_signals_is_refused():
     for body in (
         b"",
