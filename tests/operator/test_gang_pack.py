@@ -323,6 +323,16 @@ def test_replicas_of_a_set_keep_apart_where_there_is_a_choice():
     assert placed(room, whole(group("b", 25), apart=BLOCK, elsewhere=elsewhere))
 
 
+def test_nodes_and_domains_that_refused_are_tried_last():
+    room = cluster()
+    first = placed(room, whole(group("a", 2)))
+    other = placed(room, whole(group("a", 2), avoided=tuple(first.nodes.values())))
+    assert not {*first.nodes.values()} & {*other.nodes.values()}
+    rack = tuple(f"n-{at:02}" for at in range(7))
+    assert domains(room, placed(room, whole(group("a", 2, RACK), avoided=rack)), RACK) != {"r-0"}
+    assert len(placed(room, whole(group("a", 28), avoided=rack)).nodes) == 28
+
+
 def test_a_group_that_fits_only_once_another_moves_is_found_by_going_back():
     room = Room()
     for rack, gpus in (("r-0", 4), ("r-1", 6)):

@@ -74,6 +74,16 @@ def test_the_pin_goes_into_every_term_and_takes_nothing_away():
     assert terms == [{**zone, "matchFields": [PIN]}, {"matchFields": [*named["matchFields"], PIN]}]
 
 
+def test_a_pod_that_the_scheduler_is_to_place_is_kept_within_its_domain():
+    rack = {"key": "rack", "operator": "In", "values": ["r-1"]}
+    zone = {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}
+    held = pod("p", affinity={"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [zone]}}})
+    patch = release_patch(held, within=[("rack", "r-1")])
+    terms = patch["spec"]["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
+    assert terms == [{"matchExpressions": [*zone["matchExpressions"], rack]}]
+    assert "affinity" not in release_patch(held)["spec"]
+
+
 def test_gates_of_others_stay():
     assert release_patch(pod("p", gates=("theirs", GATE)))["spec"] == {
         "schedulingGates": [{"name": "theirs"}]
@@ -154,6 +164,24 @@ def test_a_pod_is_late_by_what_the_scheduler_has_said(conditions, bound_at, late
 def test_a_pod_that_is_to_preempt_others_has_its_whole_time():
     refused = ({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},)
     assert late_at(pod("p", gates=(), conditions=refused, nominatedNodeName="n1"), 100.0, 0.0, TIMES) == 110.0
+
+
+def test_a_pod_that_is_to_preempt_others_waits_for_their_grace_to_be_over():
+    refused = ({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},)
+    held = pod("p", gates=(), conditions=refused, nominatedNodeName="n1")
+    assert late_at(held, 100.0, 0.0, TIMES, cleared=130.0) == 140.0
+    assert late_at(held, 100.0, 0.0, TIMES, cleared=90.0) == 110.0
+
+
+def test_what_a_gang_may_displace_is_below_all_of_its_pods():
+    def of(priority, policy=""):
+        held = pod(f"p{priority}", gates=(GATE,))
+        spec = msgspec.structs.replace(held.spec, priority=priority, preemption_policy=policy)
+        return msgspec.structs.replace(held, spec=spec)
+
+    assert members(gang(a=2), [of(10), of(5)], after()).preempts == 5
+    assert members(gang(a=2), [of(10), of(5, "Never")], after()).preempts is None
+    assert members(gang(a=2), [], after()).preempts is None
 
 
 def test_only_the_late_are_made_anew_and_in_the_end_the_whole_gang():

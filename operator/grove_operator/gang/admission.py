@@ -290,7 +290,8 @@ class Admission:
             uid = pod.metadata.uid
             turn.pins.flying.add(uid)
             turn.pins.released[uid] = now
-            self._releases.let_go(turn.key, pod, found.nodes.get(pod_key(pod), ""))
+            name = pod_key(pod)
+            self._releases.let_go(turn.key, pod, found.nodes.get(name, ""), found.within.get(name, ()))
 
     def _landed(self, key: GangKey, pod: Pod, fine: bool) -> None:
         self._places.settled(key, pod)
@@ -315,6 +316,7 @@ class Admission:
             due = late_at(pod, released, self._lookout.bound_at, self._times, cleared)
             if now >= due:
                 late.append(pod)
+                pins.refusing.update(self._places.refused(turn, pod))
             else:
                 self._again(turn.key, due)
         if not late or not self._is_ours(turn.held):

@@ -46,14 +46,15 @@ class AskConfig(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A gang, or what is left of it to place. *elsewhere*: nodes whose domains of *apart* are better left to
-    others (the set's other replicas), where there is a choice."""
+    """A gang, or what is left of it to place. Where there is a choice, *elsewhere*: nodes whose domains of
+    *apart* are better left to others (the set's other replicas); *avoided*: nodes that refused it before."""
 
     groups: tuple[AskGroup, ...]
     pack: Packing = ANYWHERE
     configs: tuple[AskConfig, ...] = ()
     apart: str | None = None
     elsewhere: tuple[str, ...] = ()
+    avoided: tuple[str, ...] = ()
 
 
 class Placement(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from grove_operator.gang.space import PodKey
 from grove_operator.plan.pods import FORMER_NODE
 from grove_operator.pods import Pod
 
-__all__ = ["claims", "demand", "pod_key"]
+__all__ = ["claims", "demand", "pod_key", "required"]
 
 
 def pod_key(pod: Pod) -> PodKey:
@@ -24,8 +24,10 @@ def demand(
     wanted: Iterable[Pod],
     apart: str | None = None,
     elsewhere: Collection[str] = (),
+    avoided: Collection[str] = (),
 ) -> Ask:
-    """Places for the pods *wanted*; better not in the domains (by label *apart*) of nodes *elsewhere*."""
+    """Places for the pods *wanted*; better not in the domains (by label *apart*) of nodes *elsewhere*, nor on
+    nodes *avoided*."""
     keys = {pod_key(pod) for pod in wanted}
     return Ask(
         groups=tuple(_group(group, keys) for group in crowd.groups),
@@ -36,7 +38,18 @@ def demand(
         ),
         apart=apart,
         elsewhere=tuple(elsewhere),
+        avoided=tuple(avoided),
     )
+
+
+def required(ask: Ask) -> Mapping[str, tuple[str, ...]]:
+    """By group, the labels whose values its pods must share with others, from the outside in."""
+    found = {}
+    for group in ask.groups:
+        config = next((one.pack for one in ask.configs if group.name in one.names), None)
+        packs = (ask.pack, config, group.pack)
+        found[group.name] = tuple(dict.fromkeys(one.required for one in packs if one and one.required))
+    return found
 
 
 def claims(pods: Iterable[Pod], placed: Placement) -> Mapping[PodKey, tuple[str, Needs]]:

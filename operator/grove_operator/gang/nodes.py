@@ -227,6 +227,17 @@ class Roster:
             found = self._kept[key] = made()
         return found
 
+    def labels(self, name: str, keys: Iterable[str]) -> list[tuple[str, str]]:
+        """Of that node."""
+        node = self.nodes[self.slots[name]]
+        return [(key, node.metadata.label(key) or "") for key in keys] if node is not None else []
+
+    def neighbours(self, name: str, key: str) -> Iterator[str]:
+        """All nodes in its domain of *key*, itself among them."""
+        slot = self.slots.get(name)
+        if slot is not None and (code := self.domains((key,)).codes[slot]) >= 0:
+            yield from self.names((self.domains((key,)).codes == code).nonzero()[0].tolist())
+
     def names(self, slots: Iterable[int]) -> Iterator[str]:
         """Of the nodes there."""
         for slot in slots:

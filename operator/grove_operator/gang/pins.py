@@ -56,6 +56,7 @@ class Pins(msgspec.Struct):
     half_since: float = float("inf")  # it has pods on nodes, and lacks room for others that it needs
     preempting: str = ""  # at whose cost it was let go; until it is bound
     told: str = ""  # the reason that an Event has told of
+    refusing: set[str] = set()  # nodes where the scheduler would not have its pods
     released: dict[str, float] = {}  # by uid, when pods that are not bound yet were let go
     flying: set[str] = set()  # uids of those that are being patched
 
@@ -78,7 +79,7 @@ class Pins(msgspec.Struct):
     def arrived(self) -> None:
         """Every minimum has its nodes."""
         self.established, self.setbacks, self.not_before = True, 0, 0.0
-        self.half_since, self.preempting = float("inf"), ""
+        self.half_since, self.preempting, self.refusing = float("inf"), "", set()
 
     def stale_at(self, times: GangTimes) -> float:
         """When the pods that it has are to be given up, if there is still no room for the others."""

@@ -16,12 +16,13 @@ from grove_dp.kube.stamps import second_time
 from grove_operator.controllers.state import Boards
 from grove_operator.gang.ask import Ask, Placement, Refusal
 from grove_operator.gang.columns import Flags
-from grove_operator.gang.demand import claims, demand
+from grove_operator.gang.demand import claims, demand, pod_key, required
 from grove_operator.gang.lookout import Lookout
 from grove_operator.gang.needs import unmodelled
 from grove_operator.gang.pack import place
 from grove_operator.gang.preemption import Preemption, placed_without_leaving, preemption
 from grove_operator.gang.queue import Turn
+from grove_operator.gang.release import Labels
 from grove_operator.gang.space import Imagined, PodKey
 from grove_operator.held import Held
 from grove_operator.pods import Pod
@@ -35,9 +36,11 @@ LEAVING_LATE_S: Final = 15.0  # or was over so long ago at most: more is a node 
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A node for each pod; none where the scheduler is to choose. *cost*: at whose, for people."""
+    """A node for each pod, or labels of the nodes among which the scheduler is to choose. *cost*: at whose,
+    for people."""
 
     nodes: Mapping[PodKey, str] = {}
+    within: Mapping[PodKey, Labels] = {}
     cost: str = ""
 
 
@@ -55,43 +58,55 @@ class Places:
 
     def for_minimum(self, turn: Turn, pods: list[Pod], closed: Flags | None) -> Found | Refusal:
         """Nodes for all of *pods*, none of them *closed*; they are reserved until the gang has them."""
-        if not self._are_ours(turn, pods):
-            return Found()
-        self._room.unreserve(str(turn.key))
-        found, cost = self._find(turn, pods, closed)
-        if isinstance(found, Refusal):
-            return found
-        self._room.reserve(str(turn.key), claims(pods, found))
-        self._boards.score(*turn.key, float(found.score))
-        return Found(found.nodes, cost)
+        return self._found(turn, pods, closed, str(turn.key))
 
     def for_extra(self, turn: Turn, pod: Pod, closed: Flags | None) -> Found | Refusal:
         """A node for one pod beyond the minimum; it is reserved until that pod is `settled`."""
-        if not self._are_ours(turn, [pod]):
-            return Found()
-        found, cost = self._find(turn, [pod], closed)
-        if isinstance(found, Refusal):
-            return found
-        self._room.reserve(f"{turn.key}+{pod.metadata.name}", claims([pod], found))
-        return Found(found.nodes, cost)
+        return self._found(turn, [pod], closed, f"{turn.key}+{pod.metadata.name}")
+
+    def refused(self, turn: Turn, pod: Pod) -> Iterable[str]:
+        """Where the scheduler would not have a pod: the node of its pin, or those of its domain."""
+        if not pod.unschedulable:
+            return ()
+        if pod.pinned:
+            return (pod.pinned,)
+        node, _ = self._room.reserved(str(turn.key)).get(pod_key(pod), ("", None))
+        keys = required(demand(turn.gang, turn.crowd, ())).get(pod.clique, ())
+        return self._room.nodes.neighbours(node, keys[0]) if keys else ()
 
     def settled(self, key: object, pod: Pod) -> None:
         """Let go of what was reserved for a pod beyond the minimum: it holds its room by itself."""
         self._room.unreserve(f"{key}+{pod.metadata.name}")
 
-    def _are_ours(self, turn: Turn, pods: Iterable[Pod]) -> bool:
-        """Whether it is we who find nodes for them."""
-        return self._is_ours(turn.held) and all(unmodelled(pod) is None for pod in pods)
+    def _found(self, turn: Turn, pods: list[Pod], closed: Flags | None, owner: str) -> Found | Refusal:
+        if not self._is_ours(turn.held):
+            return Found()
+        self._room.unreserve(owner)
+        ask = self._ask(turn, pods)
+        answer = place(self._room if closed is None else Imagined(self._room, closed=closed), ask)
+        found = answer if isinstance(answer, Placement) else self._at_a_cost(turn, ask, closed, answer)
+        if isinstance(found, Refusal):
+            return found
+        placement = found.placement if isinstance(found, Preemption) else found
+        self._room.reserve(owner, claims(pods, placement))
+        self._boards.score(*turn.key, float(placement.score))
+        if any(unmodelled(pod) for pod in pods):
+            return Found(within=self._within(ask, placement))
+        return Found(placement.nodes, cost="" if found is placement else str(found))
 
-    def _find(self, turn: Turn, pods: list[Pod], closed: Flags | None) -> tuple[Placement | Refusal, str]:
+    def _ask(self, turn: Turn, pods: list[Pod]) -> Ask:
         apart = turn.gang.metadata.annotation(SPREAD)
         elsewhere = set(self._lookout.siblings(turn.held)) if apart else ()
-        ask = demand(turn.gang, turn.crowd, pods, apart, elsewhere)
-        answer = place(self._room if closed is None else Imagined(self._room, closed=closed), ask)
-        if isinstance(answer, Placement):
-            return answer, ""
-        found = self._at_a_cost(turn, ask, closed, answer)
-        return (found.placement, str(found)) if isinstance(found, Preemption) else (found, "")
+        return demand(turn.gang, turn.crowd, pods, apart, elsewhere, sorted(turn.pins.refusing))
+
+    def _within(self, ask: Ask, placement: Placement) -> Mapping[PodKey, Labels]:
+        """The domains that its pods must share."""
+        keys = required(ask)
+        return {
+            pod.key: self._room.nodes.labels(placement.nodes[pod.key], keys[group.name])
+            for group in ask.groups
+            for pod in group.pods
+        }
 
     def _at_a_cost(
         self, turn: Turn, ask: Ask, closed: Flags | None, refusal: Refusal

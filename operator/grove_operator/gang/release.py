@@ -17,28 +17,36 @@ from grove_operator.gang.pins import GangKey
 from grove_operator.naming import GATE
 from grove_operator.pods import Pod
 
-__all__ = ["Releases", "release_patch"]
+__all__ = ["Labels", "Releases", "release_patch"]
 
 log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
+Labels = Sequence[tuple[str, str]]
 REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def release_patch(pod: Pod, node: str = "") -> Document:
-    """A merge patch; without *node* the scheduler chooses."""
+def release_patch(pod: Pod, node: str = "", within: Labels = ()) -> Document:
+    """A merge patch; without *node* the scheduler chooses, among nodes with the labels *within*."""
     gates = [{"name": gate.name} for gate in pod.spec.scheduling_gates or () if gate.name != GATE]
     spec: Document = {"schedulingGates": gates or None}
-    if node:
-        spec["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": _pinned(pod, node)}}}
+    pin = {"matchFields": [_in("metadata.name", node)]} if node else {}
+    pin |= {"matchExpressions": [_in(key, value) for key, value in within]} if within else {}
+    if pin:
+        spec["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": _narrowed(pod, pin)}}}
     return {"metadata": {"uid": pod.metadata.uid}, "spec": spec}
 
 
-def _pinned(pod: Pod, node: str) -> list[Document]:
+def _in(key: str, value: str) -> Document:
+    return {"key": key, "operator": "In", "values": [value]}
+
+
+def _narrowed(pod: Pod, pin: Document) -> list[Document]:
     affinity = (pod.spec.affinity or {}).get("nodeAffinity") or {}
     terms = (affinity.get(REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
-    pin = {"key": "metadata.name", "operator": "In", "values": [node]}
-    return [{**term, "matchFields": [*(term.get("matchFields") or ()), pin]} for term in terms]
+    return [
+        {**term, **{part: [*(term.get(part) or ()), *more] for part, more in pin.items()}} for term in terms
+    ]
 
 
 class Releases:
@@ -53,9 +61,9 @@ class Releases:
         self._taken = taken
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def let_go(self, key: GangKey, pod: Pod, node: str) -> None:
-        """Off with our gate; without *node* the scheduler chooses."""
-        self._begin(self._release(key, pod, node), f"release {pod.metadata.uid}")
+    def let_go(self, key: GangKey, pod: Pod, node: str, within: Labels) -> None:
+        """Off with our gate, and on to *node*, or wherever the scheduler likes *within* these labels."""
+        self._begin(self._release(key, pod, release_patch(pod, node, within)), f"release {pod.metadata.uid}")
 
     def take_back(self, key: GangKey, pods: Sequence[Pod]) -> None:
         """Delete them: who makes pods makes them anew, gated."""
@@ -71,11 +79,11 @@ class Releases:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _release(self, key: GangKey, pod: Pod, node: str) -> None:
+    async def _release(self, key: GangKey, pod: Pod, patch: Document) -> None:
         meta = pod.metadata
         fine = True
         try:
-            await self._writer.merge(PODS, meta.namespace, meta.name, release_patch(pod, node))
+            await self._writer.merge(PODS, meta.namespace, meta.name, patch)
         except GroveError as error:
             log.warning("pod %s/%s is not released: %s", meta.namespace, meta.name, error)
             fine = False

@@ -6,7 +6,7 @@ required at first, then preferred, then dropped: it never costs a place. After B
 domains are tried first, with as many again; then the answer is no.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -36,17 +36,22 @@ class Search:
         self._budget = 0
         self._picky = True  # what is preferred is tried first
         self._tight = True  # of domains, the tightest first
-        self._shunned = self._avoided(ask) if ask.apart and ask.elsewhere else None
+        self._shunned = self._avoided(ask) if ask.avoided or (ask.apart and ask.elsewhere) else None
         self.filling = Filling(self.stock, self._shunned, returning=bool(root.former))
 
     def _avoided(self, ask: Ask) -> Flags:
-        domains = self._nodes.domains((ask.apart or "",))
-        slots = [slot for name in ask.elsewhere if (slot := self._nodes.slots.get(name)) is not None]
-        used = np.zeros(domains.count + 1, np.bool_)
-        used[domains.codes[slots]] = True
-        used[-1] = False  # those without the label
-        avoided: Flags = used[domains.codes]
+        avoided = np.zeros(len(self._nodes.nodes), np.bool_)
+        avoided[self._slots(ask.avoided)] = True
+        if ask.apart:
+            domains = self._nodes.domains((ask.apart,))
+            used = np.zeros(domains.count + 1, np.bool_)
+            used[domains.codes[self._slots(ask.elsewhere)]] = True
+            used[-1] = False  # those without the label
+            avoided |= used[domains.codes]
         return avoided
+
+    def _slots(self, names: Iterable[str]) -> list[int]:
+        return [slot for name in names if (slot := self._nodes.slots.get(name)) is not None]
 
     def found(self) -> bool:
         """Whether all pods have a place now."""

@@ -46,6 +46,29 @@ async def test_a_gang_of_higher_priority_runs_whole_where_plain_pods_were(scene)
         assert condition((await scene.world()).named(GANGS, "high-0"), "Scheduled")[0] == "True"
 
 
+@scenario(real="only")
+async def test_kube_scheduler_makes_room_for_a_whole_gang_of_higher_priority(scene):
+    path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    high = f"high-{scene.namespace}"
+    await scene.api.create(path, {"metadata": {"name": high}, "value": 1000})
+    await scene.nodes(3)
+    for number, node in enumerate(scene.all_nodes):
+        await scene.foreign_pod(f"plain-{number}", nodeName=node, terminationGracePeriodSeconds=2)
+
+    def urgent(document):
+        document["spec"]["template"]["priorityClassName"] = high
+
+    try:
+        await scene.apply("workload1", gang("high", 3), urgent)
+        await scene.reaches("high", running=3)
+        world = await scene.world()
+        assert sorted(world.on("high")) == scene.all_nodes
+        assert not plain(world)
+        assert len(scene.diary.times("made", "high")) == 3
+    finally:
+        await scene.api.delete(f"{path}/{high}")
+
+
 @scenario
 async def test_it_is_said_at_whose_cost_and_their_grace_is_waited_for(scene):
     scene.courses[""] = Course(ends_s=25)
