@@ -5,6 +5,7 @@ from typing import Final
 from grove_operator.crds.core import Core
 from grove_operator.crds.schema import (
     DOMAIN,
+    IMMUTABLE,
     NAME_LENGTH,
     Rule,
     Schema,
@@ -156,7 +157,7 @@ def topology_constraint(of: str) -> Schema:
         Rule(  # it may be named late, as a set from before topologies were told apart needs
             "!has(oldSelf.topologyName)"
             " || (has(self.topologyName) && self.topologyName == oldSelf.topologyName)",
-            "field is immutable",
+            IMMUTABLE,
             ".topologyName",
         ),
         _unchanged(  # it may move to the new field
@@ -174,7 +175,7 @@ def _domain(about: str) -> Schema:
 
 def _unchanged(at: str, found: str) -> Rule:
     new, old = (f"({found.format(whose)} : '')" for whose in ("self", "oldSelf"))
-    return Rule(f"{new} == {old}", "field is immutable", at)
+    return Rule(f"{new} == {old}", IMMUTABLE, at)
 
 
 def resource_sharing(about: str, **children: str) -> Schema:

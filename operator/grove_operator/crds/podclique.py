@@ -94,18 +94,24 @@ def template(core: Core) -> Schema:
     return ruled(keeps(spec | {"properties": fields | changed}, "startsAfter"), *bounds)
 
 
+_INSTEAD: Final = {
+    "nodeName": "the scheduler places gangs; use nodeSelector or affinity",
+    "topologySpreadConstraints": "gangs are packed; use topologyConstraint",
+}
+
+
 def _pod_template(pod_spec: Schema) -> Schema:
     """What placing pods is ours to decide is refused, and the scheduler stays who it is."""
     fields: dict[str, Schema] = pod_spec["properties"]
     refused = (
         Rule(
             f"oldSelf.hasValue() || !has(self.{name})",
-            "must not be set",
+            f"must not be set: {instead}",
             f".{name}",
             "FieldValueForbidden",
             old_may_miss=True,
         )
-        for name in ("nodeName", "topologySpreadConstraints")
+        for name, instead in _INSTEAD.items()
     )
     with_scheduler = fields | {"schedulerName": fixed(fields["schedulerName"] | {"maxLength": NAME_LENGTH})}
     return ruled(pod_spec | {"properties": with_scheduler}, *refused)

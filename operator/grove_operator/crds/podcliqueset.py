@@ -49,12 +49,12 @@ _COLUMNS: Final = (
 )
 _SAME_NAMES: Final = Rule(
     "self.size() == oldSelf.size() && self.all(x, oldSelf.exists(y, y.name == x.name))",
-    "entries cannot be added, removed or renamed",
+    "entries cannot be added, removed or renamed: create a new set",
 )
 _SAME_ORDER: Final = Rule(
     "self.cliqueStartupType == 'CliqueStartupTypeAnyOrder'"
     " || self.cliques.map(c, c.name) == oldSelf.cliques.map(c, c.name)",
-    "the order of cliques is their start order and cannot be changed",
+    "the order of cliques is their start order and cannot be changed: create a new set",
     ".cliques",
 )
 _ONE_ROLE_EACH: Final = Rule(

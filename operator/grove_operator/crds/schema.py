@@ -12,6 +12,7 @@ import msgspec
 
 __all__ = [
     "DOMAIN",
+    "IMMUTABLE",
     "NAME_LENGTH",
     "Rule",
     "Schema",
@@ -35,7 +36,7 @@ Schema = dict[str, Any]
 NAME_LENGTH: Final = 253  # of any Kubernetes name
 DOMAIN: Final = "^[a-z][a-z0-9-]*$"
 _DURATION: Final = r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"
-_IMMUTABLE: Final = "field is immutable"
+IMMUTABLE: Final = "field is immutable: create a new set to change it"
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -146,10 +147,10 @@ def ruled(schema: Schema, *rules: Rule) -> Schema:
 
 def fixed(schema: Schema) -> Schema:
     """The same, and once it is set it stays. Setting it late is allowed: that is what defaulting does."""
-    return ruled(schema, Rule("self == oldSelf", _IMMUTABLE))
+    return ruled(schema, Rule("self == oldSelf", IMMUTABLE))
 
 
 def keeps(schema: Schema, *names: str) -> Schema:
     """The same, and these fields of it neither come nor go after creation."""
-    rules = (Rule(f"has(self.{name}) == has(oldSelf.{name})", _IMMUTABLE, f".{name}") for name in names)
+    rules = (Rule(f"has(self.{name}) == has(oldSelf.{name})", IMMUTABLE, f".{name}") for name in names)
     return ruled(schema, *rules)
