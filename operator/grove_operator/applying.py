@@ -138,13 +138,26 @@ class Writer:
             answer = await self._write(
                 delete.resource, "delete", lambda: self._api.delete(path, uid=delete.uid)
             )
-        except (NotFound, Conflict):
+        except NotFound:
+            self._remember(delete.uid)
+            return
+        except Conflict:
+            if await self._is_there(path, delete.uid):
+                raise
             self._remember(delete.uid)
             return
         if answer.get("kind", "") != "Status" and (answer.get("metadata") or {}).get("deletionTimestamp"):
             self._watched.wrote(kind_key(delete.resource), msgspec.convert(answer, _struct(delete.resource)))
         else:
             self._remember(delete.uid)
+
+    async def _is_there(self, path: str, uid: str) -> bool:
+        """Whether that very object is: a conflict may be about its name, or about nothing but the moment."""
+        try:
+            found = await self._api.get(path)
+        except NotFound:
+            return False
+        return bool(found["metadata"]["uid"] == uid)
 
     async def delete_pods(self, pods: Iterable[Pod]) -> None:
         """Delete these, those that are not on their way out already."""

@@ -164,9 +164,10 @@ class Kubelet:
     async def find(self, node: str) -> None:
         """It is back, and does what it missed."""
         self._lost.discard(node)
-        await self._write_node(node, "True", "KubeletReady")
         for pod in self._on(node):
             self._told(Change(None, pod))
+        await self._write_node(node, "True", "KubeletReady")
+        for pod in self._on(node):
             address = pod.status.get("podIP")
             if address and pod.status.get("phase") == "Running" and not pod.metadata.deletion_timestamp:
                 await self._write(pod.document, running(pod.document, address, True, self._now()))
@@ -247,12 +248,18 @@ class Kubelet:
             try:
                 async with self._writing:
                     await self._api.delete(pod.path, uid=pod.metadata.uid, grace_s=0)
-            except (NotFound, Conflict):  # it is gone; a new one may have its name
+            except NotFound:
                 return
             except (ApiError, ApiUnreachable):
+                if not self._is_there(pod):  # a new one may have its name
+                    return
                 await self._clock.sleep(RETRY_S)
             else:
                 return
+
+    def _is_there(self, pod: _Pod) -> bool:
+        held = self._pods.get(pod.metadata.namespace, pod.metadata.name)
+        return held is not None and held.metadata.uid == pod.metadata.uid
 
     # ------------------------------------------------------------ calls
 
