@@ -177,6 +177,16 @@ async def test_topologies_have_rules_too(hooks, at, value, path, words):
     assert (await hooks.ask(VALIDATE_TOPOLOGY, wrong, wrong, "UPDATE"))["allowed"]
 
 
+async def test_levels_that_are_not_listed_broad_to_narrow_are_warned_of(hooks):
+    names = ("host", "aisle", "zone", "rack")
+    levels = [{"domain": name, "key": f"example.com/{name}"} for name in names]
+    answer = await hooks.ask(VALIDATE_TOPOLOGY, changed(BINDING, "spec.levels", levels))
+    assert answer["allowed"]
+    (warning,) = answer["warnings"]
+    assert warning.startswith("spec.levels[2].domain: 'zone' is listed after 'host'")
+    assert "warnings" not in await hooks.ask(VALIDATE_TOPOLOGY, BINDING)
+
+
 @pytest.mark.parametrize(
     "body",
     [

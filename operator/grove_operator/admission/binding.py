@@ -5,6 +5,7 @@ Grove's faults name `spec.schedulerTopologyReferences`, a field that there is no
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from grove_operator.admission.drafts import Binding, read
@@ -12,11 +13,20 @@ from grove_operator.admission.faults import Fault, duplicate, invalid, required,
 from grove_operator.admission.grammar import bad_key
 from grove_operator.admission.subject import World
 
-__all__ = ["binding_faults"]
+__all__ = ["binding_faults", "binding_warnings"]
 
 LEVELS: Final = "spec.levels"
 BINDINGS: Final = "spec.schedulerTopologyBindings"
 DOMAIN_MAX: Final = 63
+WELL_KNOWN: Final = (
+    "region",
+    "zone",
+    "datacenter",
+    "block",
+    "rack",
+    "host",
+    "numa",
+)  # Grove's, broad to narrow
 _DOMAIN: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -27,6 +37,22 @@ def binding_faults(document: object, world: World, old: object = None) -> list[F
         faults = [*levels_are_levels(binding), *schedulers_know_topology(binding, world)]
     stood = {str(fault) for fault in binding_faults(old, world)} if old is not None else set()
     return [fault for fault in faults if str(fault) not in stood]
+
+
+def binding_warnings(document: object) -> tuple[str, ...]:
+    """What surprises: constraints take the first level for the broadest, whatever it is called."""
+    binding, faults = read(Binding, document)
+    if faults:
+        return ()
+    known = [
+        (index, level.domain) for index, level in enumerate(binding.spec.levels) if level.domain in WELL_KNOWN
+    ]
+    return tuple(
+        f"{LEVELS}[{index}].domain: {domain!r} is listed after {before!r}, which is narrower as a rule:"
+        " list the broadest level first"
+        for (_, before), (index, domain) in pairwise(known)
+        if WELL_KNOWN.index(domain) < WELL_KNOWN.index(before)
+    )
 
 
 def levels_are_levels(binding: Binding) -> Iterator[Fault]:
@@ -56,7 +82,10 @@ def schedulers_know_topology(binding: Binding, world: World) -> Iterator[Fault]:
             yield duplicate(at, name, "each scheduler has one topology")
         elif name not in world.schedulers:
             yield invalid(
-                at, name, f"no scheduler of this name is enabled; enabled are {_listed(world.schedulers)}"
+                at,
+                name,
+                f"no scheduler of this name is enabled; enabled are {_listed(world.schedulers)}:"
+                " leave the entry out, or enable it in the operator's setting scheduler.names",
             )
         elif name not in world.topology_aware:
             yield invalid(at, name, f"it knows no topology; these do: {_listed(world.topology_aware)}")

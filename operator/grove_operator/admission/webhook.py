@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from grove_operator.admission.binding import binding_faults
+from grove_operator.admission.binding import binding_faults, binding_warnings
 from grove_operator.admission.defaults import patch
 from grove_operator.admission.faults import Fault, refusal
 from grove_operator.admission.registration import DEFAULT_SET, VALIDATE_SET, VALIDATE_TOPOLOGY
@@ -106,7 +106,8 @@ def _validate_set(request: _Request, world: World) -> dict[str, Any]:
 def _validate_topology(request: _Request, world: World) -> dict[str, Any]:
     if request.operation == "DELETE":
         return _allowed(request)
-    return _judged(request, binding_faults(request.object, world, request.old_object), ())
+    faults = binding_faults(request.object, world, request.old_object)
+    return _judged(request, faults, binding_warnings(request.object))
 
 
 def _judged(request: _Request, faults: Sequence[Fault], warnings: Sequence[str]) -> dict[str, Any]:
