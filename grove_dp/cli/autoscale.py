@@ -83,10 +83,18 @@ def _settings(args: argparse.Namespace) -> "Settings":
     import msgspec
 
     from grove_dp.metering.external.overview import frontend_url
-    from grove_dp.scaling.settings import Settings, read
+    from grove_dp.scaling.settings import Namespaces, Settings, read
 
     settings = read(args.config) if args.config else Settings()
+    if not 0 <= args.port <= 65_535:
+        raise ConfigurationError(f"--port must be 0 to 65535, got {args.port}")
     if args.namespace:
+        try:
+            msgspec.convert(args.namespace, Namespaces)
+        except msgspec.ValidationError:
+            raise ConfigurationError(
+                f"--namespace {args.namespace!r} is no namespace's name; write one, or '*' for all"
+            ) from None
         settings = msgspec.structs.replace(settings, namespace=args.namespace)
     if args.frontend:
         settings = msgspec.structs.replace(settings, frontends=tuple(args.frontend))
@@ -139,9 +147,13 @@ async def _scale(args: argparse.Namespace, settings: "Settings") -> int:
 
 
 async def _work(fleet: "Fleet", args: argparse.Namespace) -> None:
+    import logging
+
     from grove_dp.scaling.admin import ScalingAdmin
 
-    async with ScalingAdmin(fleet, args.host, args.port):
+    async with ScalingAdmin(fleet, args.host, args.port) as admin:
+        told = {"namespace": fleet.namespace, "admin": f"http://{args.host}:{admin.port}"}
+        logging.getLogger(__name__).info("autoscaler", extra={"cluster": fleet.cluster, **told})
         await fleet.run()
 
 

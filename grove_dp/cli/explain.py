@@ -38,14 +38,19 @@ def add_parser(subparsers: "Subparsers") -> None:
         help="route: where requests were placed; scale: what an autoscaler decided; gang: what it waits for",
     )
     parser.add_argument(
-        "id", nargs="?", help="x-request-id, or the name of a TokenAutoscaler; without, all; or of a PodGang"
+        "id", nargs="?", help="x-request-id; name of a TokenAutoscaler (both: all), of a PodGang"
     )
     parser.add_argument(
         "--admin", metavar="URL", help="the admin port (http://127.0.0.1:9090; of an autoscaler 9091)"
     )
     parser.add_argument("--last", type=int, default=5, metavar="N", help="how many (5)")
     parser.add_argument("--json", action="store_true", help="as the process answers")
-    parser.add_argument("-n", "--namespace", metavar="NAME", help="of the gang; unset: the context's")
+    parser.add_argument(
+        "-n",
+        "--namespace",
+        metavar="NAME",
+        help="of the TokenAutoscaler (unset: all), or of the gang (the context's)",
+    )
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the gang's cluster")
     parser.add_argument("--context", metavar="NAME", help="of the kubeconfig")
 
@@ -98,14 +103,16 @@ def _gang(args: argparse.Namespace) -> int:
 
 def _scale(args: argparse.Namespace) -> int:
     """The last tick of autoscalers, and what came before."""
-    found = _asked(args, {"name": args.id} if args.id else {})["autoscalers"]
+    asked = {"name": args.id, "namespace": args.namespace}
+    found = _asked(args, {name: value for name, value in asked.items() if value})["autoscalers"]
     if args.json:
         print(json.dumps(found, indent=2))
         return 0
     for one in found:
         _print_scaling(one, args.last)
     if not found:
-        print(f"no autoscaler {args.id or ''} is at work there".replace("  ", " "))
+        named = "".join(f" {word}" for word in (args.id, args.namespace and f"in {args.namespace}") if word)
+        print(f"no autoscaler{named} is at work there")
     return 0 if found else 1
 
 

@@ -4,8 +4,9 @@
     /signals    wish per   which      who         /scale, after
     merged      component  object     objects     the drain
 
-`kinds`      TokenAutoscaler and the parts of Grove's objects that are read; `crds` its definition
-`tree`       a PodCliqueSet as what can be scaled: components, targets, units, who else owns them
+`spec`       what a TokenAutoscaler wants; `crds` the definition made of it
+`kinds`      the objects that are read: TokenAutoscaler, parts of Grove's, HPAs
+`tree`       a PodCliqueSet as what can be scaled: components, targets, units; `reading` makes it
 `signals`    all frontends as one snapshot, that says itself what is missing; `demand` its values
 `decide`     replicas wished for, by component: the function that a better algorithm replaces
 `levels`     which PodClique, scaling group or set moves
@@ -13,8 +14,8 @@
 `drains`     which pods empty before they go, and when they are empty
 `plan`       all of these in one pure function, with its memory
 `actuator`   the only writes: /scale and the drain's annotations
-`reporting`  the status of a TokenAutoscaler
+`reporting`  the status of a TokenAutoscaler; `telling` writes it, and Events
 `loop`       one autoscaler's ticks; `fleet` all of a process, each as leader of its set
-`admin`      health, metrics and explanations over HTTP
+`admin`      health, metrics (`series`) and explanations over HTTP
 `settings`   the YAML file; `manifests` what a cluster needs
 """

@@ -1,31 +1,24 @@
 """The admin port of `grove-dp autoscale`: health, metrics, and why.
 
-/livez /healthz   this process runs           /metrics   replicas wished for and there, decisions
+/livez /healthz   this process runs           /metrics   replicas desired and there, decisions (`series`)
 /readyz           the cluster has been seen   /explain   the last tick of every autoscaler, as JSON
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
 from grove_dp.scaling.fleet import Fleet
+from grove_dp.scaling.series import Series
 
 __all__ = ["PORT", "ScalingAdmin"]
 
 PORT: Final = 9091
-_COUNTS: Final = {
-    "replicas": ("grove_dp_scaling_replicas", "Replicas that the objects ask for"),
-    "ready": ("grove_dp_scaling_ready_replicas", "Of these, ready"),
-    "wished": ("grove_dp_scaling_wished_replicas", "Replicas that the load asks for, within bounds"),
-    "desired": ("grove_dp_scaling_desired_replicas", "What they are to be, after budget and levels"),
-}
 
 
 class ScalingAdmin:
@@ -35,7 +28,7 @@ class ScalingAdmin:
         self._fleet = fleet
         self._host, self._wanted = host, port
         self._registry = CollectorRegistry()
-        self._registry.register(_Page(fleet))
+        self._registry.register(Series(fleet.led))
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -79,35 +72,3 @@ class ScalingAdmin:
 
 def _asked(one: Mapping[str, Any], query: Mapping[str, str]) -> bool:
     return all(one.get(name) == query[name] for name in ("namespace", "name") if name in query)
-
-
-class _Page(Collector):
-    """Series of what this process leads; none of what it stands by for."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def collect(self) -> Iterator[Metric]:
-        led = [one for one in self._fleet.explained() if one["leading"]]
-        labels = ("namespace", "pcs", "component")
-        for key, told in _COUNTS.items():
-            family = GaugeMetricFamily(*told, labels=labels)
-            for one in led:
-                for component in one.get("components", ()):
-                    family.add_metric((one["namespace"], one["set"], component["name"]), component[key])
-            yield family
-        yield from self._of_sets(led)
-
-    def _of_sets(self, led: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
-        incomplete = GaugeMetricFamily(
-            "grove_dp_scaling_incomplete", "1 while a frontend is missing", labels=("namespace", "pcs")
-        )
-        scalings = CounterMetricFamily(
-            "grove_dp_scaling_changes", "Changes of replicas", labels=("namespace", "pcs", "reason")
-        )
-        for one in led:
-            incomplete.add_metric((one["namespace"], one["set"]), bool(one.get("missing")))
-            for reason, count in one["changes"].items():
-                scalings.add_metric((one["namespace"], one["set"], reason), count)
-        yield incomplete
-        yield scalings

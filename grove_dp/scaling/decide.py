@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from grove_dp.scaling.demand import Demand
-from grove_dp.scaling.kinds import Behavior, ComponentSpec
+from grove_dp.scaling.spec import Behavior, ComponentSpec
 
 __all__ = ["Wish", "decide"]
 
@@ -35,10 +35,10 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 def decide(component: ComponentSpec, demand: Demand, behavior: Behavior) -> Wish:
     """What the load asks for, within the component's own bounds."""
     if demand.load is None:
-        return _unknown(component, demand)
+        return _unknown(component)
     if not demand.workers and (demand.arriving > 0 or demand.queued > 0):
         return _nobody_serves(component, demand)
-    return _bounded(component, _by_load(component, demand, behavior), demand)
+    return _bounded(component, _by_load(component, demand, behavior))
 
 
 def _by_load(component: ComponentSpec, demand: Demand, behavior: Behavior) -> Wish:
@@ -68,10 +68,10 @@ def _replicas(workers: float, each: int) -> int:
 
 
 def _workers(load: float) -> str:
-    return f"{load:.2f} workers" if load < 10 else f"{load:.0f} workers"
+    return f"{load:.2f} workers" if load < 10 else f"{load:.1f} workers"
 
 
-def _bounded(component: ComponentSpec, wish: Wish, demand: Demand) -> Wish:
+def _bounded(component: ComponentSpec, wish: Wish) -> Wish:
     least, most = _bounds(component)
     kept = None if wish.shrink_to is None else _between(wish.shrink_to, least, most)
     if most is not None and wish.grow_to > most:
@@ -93,7 +93,7 @@ def _between(count: int, least: int, most: int | None) -> int:
     return count if most is None else min(count, most)
 
 
-def _unknown(component: ComponentSpec, demand: Demand) -> Wish:
+def _unknown(component: ComponentSpec) -> Wish:
     least, _ = _bounds(component)
     message = (
         "output is decoded, but neither a step's time nor a cache is known yet; declare"

@@ -19,13 +19,12 @@ import msgspec
 from grove_dp.clock import Clock
 from grove_dp.errors import GroveError
 from grove_dp.kube.access import Access
-from grove_dp.kube.events import Recorder, Reference
 from grove_dp.kube.informer import Change, Informer
 from grove_dp.kube.lease import Candidate, LeaseTimes, exit_at_once, lead_as
 from grove_dp.kube.objects import PODS, Pod
 from grove_dp.metering.external.overview import Names, Where, frontend_url
 from grove_dp.metering.merging import Fetch, Frontends
-from grove_dp.scaling.actuator import FIELD_MANAGER, Actuator, Outcome
+from grove_dp.scaling.actuator import Actuator, Outcome
 from grove_dp.scaling.kinds import (
     AUTOSCALERS,
     CLIQUES,
@@ -37,18 +36,19 @@ from grove_dp.scaling.kinds import (
     CliqueSet,
     Group,
     Hpa,
-    Spec,
     TokenAutoscaler,
 )
-from grove_dp.scaling.loop import Loop
+from grove_dp.scaling.loop import Loop, no_set
 from grove_dp.scaling.plan import Decision
-from grove_dp.scaling.reporting import Report, idle_status, report
+from grove_dp.scaling.reading import PART_OF
+from grove_dp.scaling.series import Led
 from grove_dp.scaling.settings import Settings, objection
-from grove_dp.scaling.tree import PART_OF, Objects
+from grove_dp.scaling.spec import Spec
+from grove_dp.scaling.telling import Telling
+from grove_dp.scaling.tree import Objects
 
-__all__ = ["CONTROLLER", "Fleet", "lease_name"]
+__all__ = ["Fleet", "lease_name"]
 
-CONTROLLER: Final = "grove-dp.io/autoscale"
 MANAGED: Final = "app.kubernetes.io/managed-by=grove-operator"
 SILENT_S: Final = 200.0  # bookmarks come each minute: what we know of the cluster may be old
 ALL: Final = "*"
@@ -68,7 +68,6 @@ class _Running(msgspec.Struct):
     task: "asyncio.Task[None]"
     loop: Loop
     candidate: Candidate | None
-    reported: Report | None = None
 
 
 class Fleet:
@@ -99,8 +98,8 @@ class Fleet:
         self._where = where or names
         self._times = times
         self._stuck = stuck
-        named = settings.namespace or api.namespace
-        namespace = None if named == ALL else named
+        self.namespace = settings.namespace or api.namespace
+        namespace = None if self.namespace == ALL else self.namespace
         common: dict[str, Any] = {"namespace": namespace, "clock": clock, "rng": rng}
         by_set = {"set": _set_of}
         self._autoscalers = Informer(api, AUTOSCALERS, TokenAutoscaler, **common)
@@ -111,12 +110,17 @@ class Fleet:
         self._hpas = Informer(
             api, HPAS, Hpa, **common, indexes={"namespace": lambda hpa: (hpa.metadata.namespace,)}
         )
-        self._recorder = Recorder(api, CONTROLLER, identity, clock=clock, rng=rng)
+        self._telling = Telling(api, self._autoscalers, clock, rng, identity=identity, dry_run=dry_run)
         self._running: dict[str, _Running] = {}  # by the key of the autoscaler
         self._changed = asyncio.Event()
-        self._idle: dict[str, Report] = {}
+        self._objected: set[tuple[str, str]] = set()  # what is wrong with autoscalers, by key
 
     # ------------------------------------------------------------ for the admin port
+
+    @property
+    def cluster(self) -> str:
+        """The API server's address."""
+        return self._api.host
 
     @property
     def synced(self) -> bool:
@@ -139,6 +143,13 @@ class Fleet:
             for each in self._running.values()
         ]
 
+    def led(self) -> Iterable[Led]:
+        """The sets that we scale now, with the last decision of each."""
+        for each in self._running.values():
+            leading = each.candidate is None or each.candidate.holding
+            if leading and each.loop.decision is not None:
+                yield Led(each.one, each.loop.decision, each.loop.changes)
+
     # ------------------------------------------------------------ running
 
     @property
@@ -154,7 +165,7 @@ class Fleet:
     async def run(self) -> None:
         """Follow the autoscalers that there are, until cancelled."""
         self._autoscalers.listen(self._heard)
-        async with self._recorder, asyncio.TaskGroup() as group:
+        async with self._telling, asyncio.TaskGroup() as group:
             for informer in self._informers:
                 group.create_task(informer.run())
             for informer in self._needed:
@@ -163,6 +174,8 @@ class Fleet:
                 while True:
                     self._changed.clear()
                     await self._sync(group)
+                    if not self._running:
+                        _log.warning("no TokenAutoscaler to follow", extra={"namespace": self.namespace})
                     await self._changed.wait()
             finally:
                 for each in self._running.values():
@@ -188,7 +201,10 @@ class Fleet:
             if key not in self._running:
                 self._running[key] = self._start(one, group)
         for one, reason, message in problems:
-            await self._say(one, reason, message)
+            if (one.key, message) not in self._objected:
+                _log.warning("%s: %s", one.key, message, extra={"reason": reason})
+            await self._telling.undecided(one, reason, message)
+        self._objected = {(one.key, message) for one, _, message in problems}
 
     def _wanted(self) -> tuple[dict[str, Autoscaler], list[tuple[Autoscaler, str, str]]]:
         """The autoscaler of each set, and what is wrong with the others."""
@@ -261,58 +277,11 @@ class Fleet:
         silent = [one.resource.plural for one in self._informers if one.quiet_s > SILENT_S]
         return objects, tuple(f"{plural}: not heard of for {SILENT_S:.0f} s" for plural in silent)
 
-    # ------------------------------------------------------------ telling
-
     async def _told(self, one: Autoscaler, decision: Decision | None, outcome: Outcome) -> None:
         if decision is None:
-            message = f"there is no PodCliqueSet {one.spec.pod_clique_set}"
-            await self._say(one, "SetNotFound", message)
-            return
-        self._record(one, outcome)
-        if not one.stored or self._dry_run:
-            return
-        running = self._running[one.key]
-        made = report(one, decision, outcome, self._status_of(one))
-        if made.due(running.reported) and await self._write(one, made):
-            running.reported = made
-
-    async def _say(self, one: Autoscaler, reason: str, message: str) -> None:
-        """Of one that cannot be scaled at all."""
-        if not one.stored or self._dry_run:
-            return
-        made = idle_status(one, reason, message, self._clock.wall(), self._status_of(one))
-        if made.due(self._idle.get(one.key)) and await self._write(one, made):
-            self._idle[one.key] = made
-
-    def _status_of(self, one: Autoscaler) -> dict[str, Any]:
-        """As we wrote it last; else the conditions that the object has."""
-        running = self._running.get(one.key)
-        if running is not None and running.reported is not None:
-            return running.reported.status
-        held = self._autoscalers.get(one.namespace, one.name)
-        conditions = held.status.conditions if held is not None else None
-        return {} if conditions is None else {"conditions": list(conditions)}
-
-    async def _write(self, one: Autoscaler, made: Report) -> bool:
-        path = AUTOSCALERS.path(one.namespace, one.name, "status")
-        try:
-            await self._api.merge(path, {"status": made.status}, query={"fieldManager": FIELD_MANAGER})
-        except GroveError as error:
-            _log.warning("status of %s not written: %s", one.key, error)
-            return False
-        return True
-
-    def _record(self, one: Autoscaler, outcome: Outcome) -> None:
-        held = self._autoscalers.get(one.namespace, one.name)
-        if held is None:
-            return
-        about = Reference.to(AUTOSCALERS, held.metadata)
-        for move in outcome.scaled:
-            note = f"{move.target.key} {move.target.replicas} -> {move.to}: {move.message}"
-            self._recorder.record(about, move.reason, note, action="Scale")
-        for failure in outcome.failures:
-            note = f"{failure.what}: {failure.message}"
-            self._recorder.record(about, failure.reason, note, action="Scale", kind="Warning")
+            await self._telling.undecided(one, "SetNotFound", no_set(one))
+        else:
+            await self._telling.decided(one, decision, outcome)
 
 
 def names(named: Iterable[str]) -> Where:

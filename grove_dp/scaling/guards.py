@@ -10,6 +10,9 @@
     UpdateGoingOn             in an update things may grow, and nothing goes
     GrownRecently             what came a moment ago may just be starting
 
+The first three are about whose move it is (`OWNERSHIP`), the others about the state of things (`STATE`): what
+only the former object to is still what we advise.
+
 A new rule is a new function and a new test. What a load was a while ago (the hold of scale-in) is no guard
 but part of the wish: see `plan`.
 """
@@ -19,11 +22,11 @@ from typing import Final
 
 import msgspec
 
-from grove_dp.scaling.kinds import Mode
 from grove_dp.scaling.levels import Move
+from grove_dp.scaling.spec import Mode
 from grove_dp.scaling.tree import Target, Tree
 
-__all__ = ["GUARDS", "Guard", "Objection", "View", "first_objection"]
+__all__ = ["GUARDS", "OWNERSHIP", "STATE", "Guard", "Objection", "View", "first_objection"]
 
 
 class Objection(msgspec.Struct, frozen=True):
@@ -145,10 +148,8 @@ def fresh(view: View) -> Objection | None:
     )
 
 
-GUARDS: Final[tuple[Guard, ...]] = (
-    switched_off,
-    advisory,
-    owned,
+OWNERSHIP: Final[tuple[Guard, ...]] = (switched_off, advisory, owned)
+STATE: Final[tuple[Guard, ...]] = (
     blind,
     strangers,
     unobserved,
@@ -157,3 +158,4 @@ GUARDS: Final[tuple[Guard, ...]] = (
     updating,
     fresh,
 )
+GUARDS: Final[tuple[Guard, ...]] = (*OWNERSHIP, *STATE)

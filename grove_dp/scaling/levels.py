@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from grove_dp.scaling.decide import Wish
-from grove_dp.scaling.kinds import Spec
+from grove_dp.scaling.spec import Spec
 from grove_dp.scaling.tree import Component, Target, Tree
 
 __all__ = ["Allotment", "Move", "allot"]

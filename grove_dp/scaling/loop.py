@@ -19,11 +19,12 @@ from grove_dp.scaling.actuator import Actuator, Outcome
 from grove_dp.scaling.drains import marked
 from grove_dp.scaling.kinds import Autoscaler
 from grove_dp.scaling.plan import Decision, Memory, marker, plan
+from grove_dp.scaling.reading import tree
 from grove_dp.scaling.reporting import explanation
 from grove_dp.scaling.signals import snapshot
-from grove_dp.scaling.tree import Objects, tree
+from grove_dp.scaling.tree import Objects
 
-__all__ = ["Look", "Loop", "Told"]
+__all__ = ["Look", "Loop", "Told", "no_set"]
 
 RESOLVE_S: Final = 5.0
 DRAINING_S: Final = 2.0
@@ -33,6 +34,11 @@ Look = Callable[[Autoscaler], tuple[Objects | None, tuple[str, ...]]]  # objects
 Told = Callable[[Autoscaler, Decision | None, Outcome], Awaitable[None]]  # None: there is no set
 
 _log = logging.getLogger(__name__)
+
+
+def no_set(one: Autoscaler) -> str:
+    """What is said of one that has nothing to scale."""
+    return f"there is no PodCliqueSet {one.spec.pod_clique_set} in namespace {one.namespace}"
 
 
 class Loop:
@@ -64,7 +70,8 @@ class Loop:
         self._memory = Memory()
         self._said = ""
         self._over = False
-        self.explained: dict[str, Any] = {}  # the last tick
+        self.decision: Decision | None = None  # of the last tick; None: there is no set
+        self.explained: dict[str, Any] = {}  # the last tick, for people
         self.changes: Counter[str] = Counter()  # of replicas, by reason
         self.history: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)  # ticks that came to something new
 
@@ -95,8 +102,8 @@ class Loop:
             return None
         objects, old = self._look(one)
         if objects is None:
-            why = f"there is no PodCliqueSet {one.spec.pod_clique_set} in namespace {one.namespace}"
-            self._note({"reason": "SetNotFound", "message": why}, one)
+            self.decision = None
+            self._note({"reason": "SetNotFound", "message": no_set(one)}, one)
             await self._told(one, None, Outcome())
             return None
         seen = snapshot(
@@ -109,7 +116,7 @@ class Loop:
         )
         decision, memory = plan(one, tree(one.spec, objects), seen, self._memory, self._clock.wall())
         outcome = await self._actuator.carry_out(decision, marker(one), one.spec.behavior.drain_seconds)
-        self._memory = memory
+        self._memory, self.decision = memory, decision
         self.changes.update(move.reason for move in outcome.scaled)
         self._note(explanation(one, decision, outcome), one)
         await self._told(one, decision, outcome)

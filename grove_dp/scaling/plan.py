@@ -20,9 +20,10 @@ from grove_dp.kube.objects import Pod
 from grove_dp.scaling.decide import Wish, decide
 from grove_dp.scaling.demand import Demand, Snapshot
 from grove_dp.scaling.drains import Drain, drain, needless, until
-from grove_dp.scaling.guards import GUARDS, Objection, View, first_objection
-from grove_dp.scaling.kinds import Autoscaler, Behavior
+from grove_dp.scaling.guards import OWNERSHIP, STATE, Objection, View, first_objection
+from grove_dp.scaling.kinds import Autoscaler
 from grove_dp.scaling.levels import Allotment, Move, allot
+from grove_dp.scaling.spec import Behavior
 from grove_dp.scaling.tree import Component, Tree
 
 __all__ = ["Decision", "Memory", "Step", "marker", "plan"]
@@ -50,6 +51,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     move: Move
     objection: Objection | None = None
     drain: Drain = Drain()
+    desired: (
+        int  # replicas that are to be there, whoever scales: the move's, unless the state of things objects
+    )
 
     @property
     def now(self) -> bool:
@@ -87,13 +91,13 @@ def plan(
 ) -> tuple[Decision, Memory]:
     """What is to be done now."""
     behavior = one.spec.behavior
-    wishes = {
-        each.spec.name: decide(each.spec, seen.demands.get(each.spec.name, _NOTHING), behavior)
-        for each in tree.components
-    }
+    wishes = {each.spec.name: _wish(each, seen, behavior) for each in tree.components}
     memory = _looked(memory, tree, seen, wishes, behavior)
     refused = _refused(memory, seen.now, behavior)
-    held = {name: _held(wish, memory, name, seen.now, behavior) for name, wish in wishes.items()}
+    held = {
+        each.spec.name: _held(wishes[each.spec.name], each, memory, seen.now, behavior)
+        for each in tree.components
+    }
     lacked_s = 0.0 if memory.lacking_since is None else seen.now - memory.lacking_since
     may_grow = memory.lacking_since is not None and lacked_s >= behavior.set_after_seconds
     allotted = allot(one.spec, tree, held, refused, may_grow)
@@ -102,18 +106,16 @@ def plan(
         since = memory.lacking_since if memory.lacking_since is not None else seen.now
         memory = msgspec.structs.replace(memory, lacking_since=since if lacks else None)
     unknown = {each.spec.name for each in tree.components if _stranger(each, seen)}
-    steps = []
-    for move in allotted.moves:
-        objection = first_objection(_view(move, one, tree, seen, memory, unknown, refused), GUARDS)
-        on_the_way = Drain() if objection or move.grows else drain(move.target, move.to, seen, wall_s)
-        steps.append(Step(move=move, objection=objection, drain=on_the_way))
-    reason, message = _said(tuple(steps), seen, wishes, allotted, tree)
+    steps = tuple(
+        _step(_view(move, one, tree, seen, memory, unknown, refused), seen, wall_s) for move in allotted.moves
+    )
+    reason, message = _said(steps, seen, held, allotted, tree)
     decision = Decision(
         wall_s=wall_s,
         reason=reason,
         message=message,
-        steps=tuple(steps),
-        unmark=_unmark(one, tree, seen, tuple(steps), wall_s),
+        steps=steps,
+        unmark=_unmark(one, tree, seen, steps, wall_s),
         wishes=held,
         lacking=allotted.lacking,
         limits=allotted.limits,
@@ -121,6 +123,26 @@ def plan(
         seen=seen,
     )
     return decision, memory
+
+
+def _wish(component: Component, seen: Snapshot, behavior: Behavior) -> Wish:
+    """Of one component; on half a picture what there is, for half a load would look like little."""
+    if seen.missing:
+        message = "what it needs is not known while the picture is incomplete"
+        return Wish(grow_to=component.replicas, shrink_to=None, reason="PictureIncomplete", message=message)
+    return decide(component.spec, seen.demands.get(component.spec.name, _NOTHING), behavior)
+
+
+def _step(view: View, seen: Snapshot, wall_s: float) -> Step:
+    move = view.move
+    held_back = first_objection(view, STATE)
+    objection = first_objection(view, OWNERSHIP) or held_back
+    return Step(
+        move=move,
+        objection=objection,
+        drain=Drain() if objection or move.grows else drain(move.target, move.to, seen, wall_s),
+        desired=move.target.replicas if held_back else move.to,
+    )
 
 
 # ------------------------------------------------------------ memory
@@ -151,14 +173,21 @@ def _looked(
     return msgspec.structs.replace(memory, needs=needs, since=since, last=now)
 
 
-def _held(wish: Wish, memory: Memory, name: str, now: float, behavior: Behavior) -> Wish:
-    """*wish* with as many as were needed at any time within the hold."""
+def _held(wish: Wish, component: Component, memory: Memory, now: float, behavior: Behavior) -> Wish:
+    """*wish* with as many as were needed at any time within the hold; and says so."""
+    here, hold_s = component.replicas, behavior.hold_seconds
     if wish.shrink_to is None or memory.since is None:
         return msgspec.structs.replace(wish, shrink_to=None)
-    if now - memory.since < behavior.hold_seconds:
-        return msgspec.structs.replace(wish, shrink_to=None)  # there was more that we have not seen
-    most = max((need for _, need in memory.needs.get(name, ())), default=wish.shrink_to)
-    return msgspec.structs.replace(wish, shrink_to=most)
+    seen_s = now - memory.since
+    if seen_s < hold_s:  # there was more that we have not seen
+        why, most = f"its load has been seen for {seen_s:.0f} s of {hold_s:g}", None
+    else:
+        why = f"so many were needed within the last {hold_s:g} s"
+        most = max((need for _, need in memory.needs.get(component.spec.name, ())), default=wish.shrink_to)
+    held = msgspec.structs.replace(wish, shrink_to=most)
+    if here <= wish.shrink_to or (most is not None and here > most):
+        return held
+    return msgspec.structs.replace(held, reason="Held", message=f"{wish.message}; {here} stay: {why}")
 
 
 def _refused(memory: Memory, now: float, behavior: Behavior) -> frozenset[str]:

@@ -52,7 +52,9 @@ def report(one: Autoscaler, decision: Decision, outcome: Outcome, before: Docume
         reason, message = outcome.failures[0].reason, outcome.failures[0].message
     status: Document = {
         "observedGeneration": one.generation,
-        "lastDecision": _since(before.get("lastDecision"), reason, message, wall_s),
+        "lastDecision": _since(
+            None if outcome.scaled else before.get("lastDecision"), reason, message, wall_s
+        ),
         "components": [_component(component, decision) for component in _components(decision)],
         "draining": [pod.metadata.name for pod in decision.draining],
         "conditions": stated(before.get("conditions"), _conditions(one, decision), now=wall_s).conditions,
@@ -69,6 +71,8 @@ def idle_status(one: Autoscaler, reason: str, message: str, wall_s: float, befor
     active = Stated("ScalingActive", False, reason, message, one.generation)
     status = {
         **before,
+        "components": [],
+        "draining": [],
         "observedGeneration": one.generation,
         "lastDecision": _since(before.get("lastDecision"), reason, message, wall_s),
         "conditions": stated(before.get("conditions"), [active], now=wall_s).conditions,
@@ -115,14 +119,14 @@ def _components(decision: Decision) -> Iterable[Component]:
 def _component(component: Component, decision: Decision) -> Document:
     name = component.spec.name
     wish, demand = decision.wishes[name], decision.seen.demands.get(name)
-    moves = [step.move for step in decision.steps if step.move.component == name]
-    load = demand.load if demand is not None else None
+    steps = [step for step in decision.steps if step.move.component == name]
+    load = demand.load if demand is not None and not decision.seen.missing else None
     return {
         "name": name,
         "replicas": component.replicas,
         "ready": component.ready,
         "wished": wish.grow_to,
-        "desired": component.replicas + sum(move.to - move.target.replicas for move in moves),
+        "desired": component.replicas + sum(step.desired - step.move.target.replicas for step in steps),
         "load": "unknown" if load is None else f"{load:.2f}",
         "reason": decision.limits.get(name, wish.reason),
         "message": wish.message,
@@ -143,11 +147,21 @@ def _conditions(one: Autoscaler, decision: Decision) -> Iterable[Stated]:
         generation,
     )
     yield _active(one, decision)
+    yield _limited(one, decision)
+    yield _attained(one, decision)
+
+
+def _limited(one: Autoscaler, decision: Decision) -> Stated:
     limits = [f"{name}: {why}" for name, why in decision.limits.items()]
     limits += [f"{name}: {wish.message}" for name, wish in decision.wishes.items() if wish.limited]
-    word = next(iter(decision.limits.values()), "Bounds") if limits else "WithinBounds"
-    yield Stated("ScalingLimited", bool(limits), word, "; ".join(limits), generation)
-    yield _attained(one, decision)
+    if limits:
+        word = next(iter(decision.limits.values()), "Bounds")
+        return Stated("ScalingLimited", True, word, "; ".join(limits), one.generation)
+    if decision.seen.missing:
+        message = "what is needed is not known while the picture is incomplete"
+        return Stated("ScalingLimited", None, "PictureIncomplete", message, one.generation)
+    message = "bounds, budget and cluster allow all that is wished for"
+    return Stated("ScalingLimited", False, "WithinBounds", message, one.generation)
 
 
 def _active(one: Autoscaler, decision: Decision) -> Stated:

@@ -18,9 +18,12 @@ import msgspec
 from msgspec import Meta as Told
 
 from grove_dp.errors import ConfigurationError
-from grove_dp.scaling.kinds import Autoscaler, Frontend, Name, Spec
+from grove_dp.scaling.kinds import Autoscaler
+from grove_dp.scaling.spec import Frontend, Name, Spec
 
-__all__ = ["Settings", "read"]
+__all__ = ["Namespaces", "Settings", "read"]
+
+Namespaces = Annotated[str, Told(max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +37,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """All of the file."""
 
-    namespace: str | None = None
+    namespace: Namespaces | None = None
     frontends: tuple[Frontend, ...] = ()
     tick_seconds: Annotated[float, Told(ge=0.1, le=3600)] = 5.0
     window_seconds: Annotated[float, Told(ge=5, le=900)] = 30.0

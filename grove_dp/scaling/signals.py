@@ -20,7 +20,7 @@ from grove_dp.metering.decode import LEARNT
 from grove_dp.metering.merging import Merged, ModelNow, WorkerNow
 from grove_dp.metering.signals import CurveSignal, Signals
 from grove_dp.scaling.demand import Demand, Occupancy, Snapshot
-from grove_dp.scaling.kinds import ComponentSpec, Spec
+from grove_dp.scaling.spec import ComponentSpec, Spec
 
 __all__ = ["snapshot"]
 

@@ -5,7 +5,8 @@ import msgspec
 from grove_dp.kube.objects import Meta, Pod, PodSpec
 from grove_dp.scaling.decide import Wish
 from grove_dp.scaling.demand import Demand, Occupancy, Snapshot
-from grove_dp.scaling.kinds import CLIQUES, SETS, Behavior, ComponentSpec, Spec
+from grove_dp.scaling.kinds import CLIQUES, SETS
+from grove_dp.scaling.spec import Behavior, ComponentSpec, Spec
 from grove_dp.scaling.tree import DRAIN, DRAIN_BY, Component, Target, Tree, Unit
 
 BEHAVIOR = Behavior()

@@ -32,9 +32,16 @@ async def test_it_tells_health_numbers_and_reasons(world):
             assert await get(admin, "/livez") == (200, "ok\n")
             assert await get(admin, "/readyz") == (200, "ok\n")
             _, page = await get(admin, "/metrics")
-            labels = '{component="decode",namespace="default",pcs="chat"}'
-            assert f"grove_dp_scaling_desired_replicas{labels} 4.0" in page
-            assert f"grove_dp_scaling_ready_replicas{labels} 4.0" in page
+            of_object = (
+                '{component="decode",kind="PodClique",name="chat-0-decode",namespace="default",pcs="chat",'
+                'role="aggregated"}'
+            )
+            assert f"grove_dp_desired_replicas{of_object} 4.0" in page
+            assert f"grove_dp_scaling_replicas{of_object} 4.0" in page
+            assert f"grove_dp_scaling_ready_replicas{of_object} 4.0" in page
+            wished = 'component="decode",namespace="default",pcs="chat",role="aggregated"'
+            assert f"grove_dp_scaling_wished_replicas{{{wished}}} 4.0" in page
+            assert 'grove_dp_scaling_reason{namespace="default",pcs="chat",reason="Steady"} 1.0' in page
             assert 'grove_dp_scaling_incomplete{namespace="default",pcs="chat"} 0.0' in page
             assert 'grove_dp_scaling_changes_total{namespace="default",pcs="chat",reason="TokenLoad"}' in page
             _, told = await get(admin, "/explain?name=chat")
@@ -106,6 +113,8 @@ def test_templates_are_not_ours_to_write():
         (["--frontend", "nonsense"], "is no frontend's admin port"),
         (["--tick", "0"], "--tick must be 0.1 to 3600"),
         (["--config", "/nowhere.yaml"], "cannot be read"),
+        (["--port", "99999"], "--port must be 0 to 65535"),
+        (["--namespace", "Bad_NS"], "'Bad_NS' is no namespace's name"),
     ],
 )
 def test_wrong_usage_is_named(capsys, words, says):

@@ -6,9 +6,10 @@ import yaml
 
 from grove_dp.errors import ConfigurationError
 from grove_dp.scaling.crds import committed, definition, written
-from grove_dp.scaling.kinds import Autoscaler, Spec
+from grove_dp.scaling.kinds import Autoscaler
 from grove_dp.scaling.reporting import explanation, report
 from grove_dp.scaling.settings import read
+from grove_dp.scaling.spec import Spec
 from tests.scaling.test_plan import decided
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grove_dp.scaling.decide import decide
-from grove_dp.scaling.kinds import ComponentSpec
+from grove_dp.scaling.spec import ComponentSpec
 from tests.scaling.samples import BEHAVIOR, demand
 
 DECODE = ComponentSpec(name="decode")
@@ -46,7 +46,7 @@ def test_what_else_decides(spec, told, grow_to, shrink_to, reason):
 def test_a_message_says_why():
     assert decide(DECODE, demand(2.0), BEHAVIOR).message == "2.00 workers of work and 25% head-room"
     wish = decide(msgspec.structs.replace(DECODE, max_replicas=2), demand(20.0), BEHAVIOR)
-    assert wish.message == "20 workers of work and 25% head-room would be 25 replicas; maxReplicas is 2"
+    assert wish.message == "20.0 workers of work and 25% head-room would be 25 replicas; maxReplicas is 2"
     assert wish.limited
 
 

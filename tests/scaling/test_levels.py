@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grove_dp.scaling.kinds import ComponentSpec, Span
 from grove_dp.scaling.levels import allot
+from grove_dp.scaling.spec import ComponentSpec, Span
 from tests.scaling.samples import component, spec, target, tree, wish
 
 

@@ -7,8 +7,8 @@ from grove_dp.metering.merging import Frontends
 from grove_dp.metering.records import DTYPE
 from grove_dp.metering.signals import CurveSignal, ModelSignal, Signals, WorkerSignal, decode, encode
 from grove_dp.native.plane import RECORD
-from grove_dp.scaling.kinds import ComponentSpec
 from grove_dp.scaling.signals import snapshot
+from grove_dp.scaling.spec import ComponentSpec
 from tests.scaling.samples import spec
 
 URL = {"a": "http://a:9090", "b": "http://b:9090"}

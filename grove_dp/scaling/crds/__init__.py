@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from grove_dp.scaling.kinds import AUTOSCALERS, Spec
+from grove_dp.scaling.kinds import AUTOSCALERS
+from grove_dp.scaling.spec import Spec
 
 __all__ = ["FILE", "definition", "definitions", "written"]
 

@@ -7,7 +7,8 @@ import pytest
 
 from grove_dp.kube.objects import Meta, Pod, PodSpec, PodStatus
 from grove_dp.scaling.kinds import CLIQUES, GROUPS, SETS, Clique, CliqueSet, Group, Hpa
-from grove_dp.scaling.tree import Objects, tree
+from grove_dp.scaling.reading import tree
+from grove_dp.scaling.tree import Objects
 from tests.scaling.samples import spec
 from tests.scaling.world import clique_template
 
