@@ -404,7 +404,7 @@ ROWS = [
         "kai-scheduler",
         f"{C}[1].spec.podSpec.schedulerName",
         Kind.INVALID,
-        "the first is placed by 'default-scheduler'",
+        "others are placed by 'default-scheduler'",
     ),
     (
         "scheduler_is_enabled",
@@ -603,6 +603,14 @@ def test_volcano_takes_an_open_queue(queue, kind, words):
     assert_told(faults, f"metadata.annotations[{key}]", kind, words)
     faults = faults_of(changed(placed_by("volcano"), f"{C}[1].annotations", {key: queue}))
     assert_told(faults, f"{C}[1].annotations[{key}]", Kind.INVALID, "need the same queue, here 'default'")
+
+
+def test_a_scheduler_that_is_not_enabled_is_one_fault_with_its_remedy():
+    """Wherever it is named: nobody else is told to follow it."""
+    document = changed(good_set(), f"{C}[0].spec.podSpec.schedulerName", "mine")
+    (fault,) = faults_of(document)
+    assert fault.path == f"{C}[0].spec.podSpec.schedulerName"
+    assert "leave it out, or enable it in the operator's setting scheduler.names" in fault.detail
 
 
 @pytest.mark.parametrize("scheduler", ["volcano", "lpx-scheduler"])

@@ -19,14 +19,14 @@ OPEN: Final = "Open"
 
 
 def there_is_one_scheduler(subject: Subject) -> Iterator[Fault]:
-    """A gang cannot be placed by two."""
-    first, *others = subject.schedulers or ("",)
+    """A gang cannot be placed by two; one that is not enabled has a fault of its own."""
+    enabled = [each for each in subject.schedulers if each in subject.world.schedulers]
     for path, clique in subject.cliques():
-        if subject.scheduler(clique) in others:
+        if subject.scheduler(clique) in enabled[1:]:
             yield invalid(
                 f"{path}.spec.podSpec.schedulerName",
                 subject.scheduler(clique),
-                f"all cliques of a set need the same scheduler, and the first is placed by {first!r}",
+                f"all cliques of a set need the same scheduler, and others are placed by {enabled[0]!r}",
             )
 
 
