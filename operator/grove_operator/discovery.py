@@ -3,12 +3,12 @@
     GET /apis ─► groups ─► GET /apis/<group>/<version> ─► kinds ─► their fields, where an older one lacks some
 
 A scheduler that is not there is no fault, one that comes later is used from then on. An API whose PodGroups
-lack what we write counts as not there: the API server would drop those fields without a word. When nobody
-answers, what was known stays known.
+lack what we write is *older*, and told less: the API server would drop those fields without a word. One that
+makes no sense without them counts as not there. When nobody answers, what was known stays known.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from grove_dp.clock import Clock
@@ -28,6 +28,7 @@ NEEDED: Final[Mapping[Resource, tuple[str, str]]] = {
     KAI_GROUPS: ("minSubGroup", "KAI 0.15"),
     VOLCANO_GROUPS: ("subGroupPolicy", "Volcano 1.14"),
 }
+ENOUGH: Final = frozenset([VOLCANO_GROUPS])  # a minimum of all cliques together is still a gang
 
 
 class Discovery:
@@ -46,6 +47,7 @@ class Discovery:
         self._wanted = tuple(wanted)
         self._told: set[Resource] = set()
         self.served: frozenset[Resource] = frozenset()
+        self.older: frozenset[Resource] = frozenset()  # of these
 
     async def first(self) -> None:
         """Return when the API server has answered once; where nothing is wanted it is not asked."""
@@ -62,13 +64,14 @@ class Discovery:
     async def _looked(self) -> bool:
         """Whether there was an answer."""
         try:
-            fitting = [kind for kind in await self._candidates() if await self._fits(kind)]
+            there = [kind for kind in await self._candidates() if await self._there(kind)]
+            older = frozenset([kind for kind in there if not await self._full(kind)])
         except (ApiError, ApiUnreachable) as error:
             log.warning("which schedulers there are cannot be seen: %s", error)
             return isinstance(error, Forbidden)
-        served = _newest(fitting)
-        if served != self.served:
-            self.served = served
+        served = _newest(kind for kind in there if kind in ENOUGH or kind not in older)
+        if (served, older & served) != (self.served, self.older):
+            self.served, self.older = served, older & served
             names = sorted(f"{kind.group}/{kind.version}" for kind in served)
             log.info("PodGroups are served by: %s", ", ".join(names) or "nobody")
             self._changed(served)
@@ -79,16 +82,19 @@ class Discovery:
         there = {version["groupVersion"] for group in groups for version in group["versions"]}
         return [kind for kind in self._wanted if kind.api_version in there]
 
-    async def _fits(self, kind: Resource) -> bool:
+    async def _there(self, kind: Resource) -> bool:
         found = await self._get(f"/apis/{kind.api_version}")
-        if not any(one["name"] == kind.plural for one in found.get("resources") or ()):
-            return False
+        return any(one["name"] == kind.plural for one in found.get("resources") or ())
+
+    async def _full(self, kind: Resource) -> bool:
+        """Whether its PodGroups have all that we write."""
         field, since = NEEDED.get(kind, ("", ""))
         schema = await self._get(f"/openapi/v3/apis/{kind.api_version}") if field else {}
         fits = not schema or _has(schema, field)
         if not fits and kind not in self._told:
             self._told.add(kind)
-            log.warning("PodGroups of %s lack %s and are not used: %s has it", kind.group, field, since)
+            less = "are told the sum of minimums alone" if kind in ENOUGH else "are not used"
+            log.warning("PodGroups of %s lack %s and %s: %s has it", kind.group, field, less, since)
         return fits
 
     async def _get(self, path: str) -> dict[str, Any]:
@@ -99,7 +105,7 @@ class Discovery:
             return {}
 
 
-def _newest(served: Collection[Resource]) -> frozenset[Resource]:
+def _newest(served: Iterable[Resource]) -> frozenset[Resource]:
     """One version of each group, the first wanted: the others show the same objects."""
     groups: dict[str, Resource] = {}
     for kind in served:

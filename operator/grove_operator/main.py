@@ -18,7 +18,7 @@ from grove_dp.kube.controller import Again, Controller
 from grove_dp.kube.events import Recorder
 from grove_dp.kube.informer import Change
 from grove_dp.kube.lease import Candidate, exit_at_once, lead_as
-from grove_dp.kube.objects import Meta
+from grove_dp.kube.objects import Meta, Resource
 from grove_dp.kube.pace import Pace
 from grove_operator.api import ClusterTopologyBinding, PodCliqueSet
 from grove_operator.applying import Writer
@@ -77,7 +77,7 @@ class Operator:
         self.world = Surroundings(self.settings, self.watched.bindings)
         scheduler = self.settings.scheduler
         self._discovery = Discovery(
-            api, self._clock, self.watched.serve, wanted_groups(scheduler.backend, scheduler.names)
+            api, self._clock, self._found, wanted_groups(scheduler.backend, scheduler.names)
         )
         self._candidate: Candidate | None = None
 
@@ -133,6 +133,10 @@ class Operator:
     def _holding(self) -> bool:
         return self._candidate is None or self._candidate.holding
 
+    def _found(self, served: frozenset[Resource]) -> None:
+        self.watched.serve(served)
+        self.watched.changed()
+
     # ------------------------------------------------------------ leading
 
     async def _work(self) -> None:
@@ -168,7 +172,8 @@ class Operator:
 
     def placing(self, scheduler: str) -> Placing:
         """Who places the pods of sets with this scheduler, as far as is known now."""
-        return placing(self.settings.scheduler.backend, scheduler, self.watched.known, self._kai_topologies())
+        watched, setting = self.watched, self.settings.scheduler.backend
+        return placing(setting, scheduler, watched.known, self._kai_topologies(), self._discovery.older)
 
     def places(self, gang: Held) -> bool:
         """Whether that is for our own backend."""

@@ -74,6 +74,7 @@ class PodSpec(_Partial, frozen=True):
     priority: int | None = None
     preemption_policy: str = ""  # Never: it ends nobody for its own sake
     host_network: bool = False
+    scheduling_group: Mapping[str, str] | None = None  # Kubernetes' own PodGroup that counts it
 
 
 class Terminated(_Partial, frozen=True):

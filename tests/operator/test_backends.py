@@ -125,6 +125,12 @@ def test_volcano_is_told_a_policy_for_each_clique():
     ]
 
 
+def test_an_older_volcano_is_told_the_sum_alone():
+    spec = told(a_workload(), Volcano(policies=False))[1]["w-0-sg-0"].document["spec"]
+    assert spec == {"minMember": 3, "queue": "default"}
+    assert placing("auto", "volcano", ALL, older={VOLCANO_GROUPS}) == Placing(False, Volcano(policies=False))
+
+
 def test_volcanos_queue_and_pods():
     owner = a_workload(meta={"annotations": {"scheduling.grove.io/volcano-queue": "team"}})
     assert told(owner, Volcano())[1]["w-0"].document["spec"]["queue"] == "team"

@@ -47,10 +47,24 @@ async def test_what_is_served_is_found_in_one_version_of_each_group():
 
 
 async def test_groups_without_the_fields_that_are_written_count_as_not_there(caplog):
-    found, changes = discovery(Cluster(KAI_GROUPS, VOLCANO_GROUPS, fields=("minSubGroup",)))
+    found, changes = discovery(Cluster(KAI_GROUPS, VOLCANO_GROUPS, fields=("subGroupPolicy",)))
     await found.first()
-    assert changes == [{KAI_GROUPS}]
-    assert "Volcano 1.14" in caplog.text
+    assert changes == [{VOLCANO_GROUPS}]
+    assert "lack minSubGroup and are not used: KAI 0.15 has it" in caplog.text
+
+
+async def test_an_older_volcano_is_used_and_its_upgrade_is_news(caplog):
+    cluster = Cluster(VOLCANO_GROUPS, fields=())
+    found, changes = discovery(cluster)
+    await found.first()
+    assert found.older == {VOLCANO_GROUPS}
+    assert "told the sum of minimums alone: Volcano 1.14 has it" in caplog.text
+    cluster.fields = ("subGroupPolicy",)
+    looking = asyncio.create_task(found.run())
+    await asyncio.sleep(LOOK_S + 1)
+    looking.cancel()
+    assert found.older == frozenset()
+    assert changes == [{VOLCANO_GROUPS}] * 2
 
 
 async def test_nothing_wanted_is_nothing_asked():

@@ -67,14 +67,14 @@ def a_set(scheduler, replicas, **template):
 
 
 @asynccontextmanager
-async def beside(stage, scheduler, served=(), backend="auto"):
+async def beside(stage, scheduler, served=(), backend="auto", definitions=()):
     """A scene whose operator knows *scheduler*, and which serves these PodGroups."""
     async with playing(stage, operator=False) as scene:
         names = tuple(dict.fromkeys(("default-scheduler", scheduler)))
         choice = Choice(names=names, backend=backend)
         scene.settings = msgspec.structs.replace(scene.settings, scheduler=choice)
-        for kind in served:
-            await scene.api.create(CUSTOM, definition(kind))
+        for document in (*map(definition, served), *definitions):
+            await scene.api.create(CUSTOM, document)
         if stage is not None:
             await scene.start_operator()
             yield scene
@@ -180,6 +180,77 @@ async def test_a_start_order_that_nobody_keeps_is_told():
         told = [one for one in events["items"] if one["reason"] == "StartOrderNotKept"]
         assert len(told) == 1
         assert "order.image" in told[0]["note"]
+
+
+@pytest.mark.looptime
+async def test_an_older_volcano_has_the_sum_and_after_its_upgrade_each_cliques_minimum():
+    made = definition(VOLCANO_GROUPS)
+    version = made["spec"]["versions"][0]
+    version["schema"]["openAPIV3Schema"] = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"minMember": {"type": "integer"}}}},
+    }
+    async with beside(None, VOLCANO, [], definitions=[made]) as scene:
+        await scene.nodes(2)
+        await scene.apply(a_set(VOLCANO, 2), admitted=False)
+        await scene.reaches(running=2)
+        assert (await appears(scene, VOLCANO_GROUPS))["spec"] == {"minMember": 2}
+        path = f"{CUSTOM}/{made['metadata']['name']}"
+        newer = definition(VOLCANO_GROUPS)["spec"]["versions"]
+        await scene.api.merge(path, {"spec": {"versions": newer}})
+        await scene.clock.sleep(120)
+        spec = (await group(scene, VOLCANO_GROUPS))["spec"]
+        assert [one["subGroupSize"] for one in spec["subGroupPolicy"]] == [2]
+
+
+# ------------------------------------------------------------ a setting that changes under a set that runs
+
+
+def counted(pod):
+    """Whether a PodGroup counts it."""
+    return "schedulingGroup" in pod["spec"] or "pod-group-name" in (pod["metadata"].get("annotations") or {})
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("change", [{"default": KAI}, {"backend": "native"}], ids=str)
+async def test_a_set_that_runs_keeps_its_pods_and_new_ones_follow_without_waiting_for_them(change):
+    async with beside(None, KAI, [KAI_GROUPS, NATIVE_GROUPS[0]]) as scene:
+        await scene.nodes(3)
+        await scene.apply(a_set("", 3), admitted=False)
+        before = await scene.reaches(running=3)
+        await changed(scene, change)
+        await scene.rest()
+        assert (await scene.world()).uids() == before.uids()
+
+        await scene.kill_pod(before.pods[0])
+        after = await scene.reaches(running=3)
+        (new,) = [pod for pod in after.pods if pod["metadata"]["uid"] not in before.uids()]
+        assert new["spec"]["schedulerName"] == change.get("default", "default-scheduler")
+        assert not counted(new), "its group would wait for pods that it does not count"
+
+        await scene.scale_set("w", 0)
+        await scene.until(lambda world: not world.pods)
+        await scene.scale_set("w", 1)
+        await scene.until(lambda world: world.count() == (3, 0) and all(map(counted, world.pods)))
+
+
+@pytest.mark.looptime
+async def test_pods_that_wait_behind_our_gate_are_let_go_when_another_is_to_place_them():
+    async with beside(None, KAI, [KAI_GROUPS]) as scene:
+        await scene.nodes(1)
+        await scene.apply(a_set("", 3), admitted=False)
+        await scene.stays(running=0, pending=3)
+        await changed(scene, {"backend": "none"})
+        await scene.nodes(2)
+        await scene.reaches(running=3)
+
+
+async def changed(scene, change):
+    """The operator starts again with other settings."""
+    await scene.stop_operator()
+    choice = msgspec.structs.replace(scene.settings.scheduler, **change)
+    scene.settings = msgspec.structs.replace(scene.settings, scheduler=choice)
+    await scene.start_operator()
 
 
 # ------------------------------------------------------------ Kubernetes' own, by the real scheduler

@@ -109,6 +109,7 @@ class Planner:
         changing = {one.wanted.name for one in steps.patches if one.wanted.resource == CLIQUES}
         foreign = {one.name for one in steps.foreign if one.resource == GANGS}
         order: Mapping[str, tuple[Parent, ...]] | None = None
+        uncounted = _uncounted(picture, rules)
         for name, clique in picture.cliques.items():
             held, unit = clique.held, clique.unit
             missing = crews[name].missing
@@ -122,4 +123,19 @@ class Planner:
                 made = pod(
                     picture.owner, unit, held, berth.name, berth.index, rules.pods, order[name], former
                 )
-                yield Coming(made if rules.backend is None else rules.backend.pod(made), name, unit.gang)
+                if rules.backend is not None:
+                    told = rules.backend.alone if unit.gang in uncounted else rules.backend.pod
+                    made = told(made)
+                yield Coming(made, name, unit.gang)
+
+
+def _uncounted(picture: Picture, rules: Rules) -> frozenset[str]:
+    """Gangs with pods that their PodGroup does not count: they began in another way."""
+    backend = rules.backend
+    if backend is None:
+        return frozenset()
+    return frozenset(
+        clique.unit.gang
+        for clique in picture.cliques.values()
+        if any(not (pod.terminating or backend.counts(pod)) for pod in clique.pods)
+    )

@@ -5,12 +5,16 @@
 
     scheduler            PodGroup of                        all of a gang, and
     kai-scheduler        scheduling.run.ai/v2alpha2         each clique's minimum; topology
-    volcano              scheduling.volcano.sh/v1beta1      each clique's minimum
+    volcano              scheduling.volcano.sh/v1beta1      each clique's minimum, from 1.14
     any kube-scheduler   scheduling.k8s.io/v1beta1          (native) the sum of the minimums
                          or v1alpha2
 
 Their pods carry no gate: a scheduler can only judge a gang that it sees whole. A PodGroup has its PodGang's
 name and belongs to the set. What a scheduler writes into its PodGroup stays, for no plan names it.
+
+A gang that began otherwise (another setting, or a scheduler that came later) keeps its pods, and its PodGroup
+counts none of them: a new pod that named it would wait for a minimum that is never there. As long as one of
+those lives, new pods are made alone, for the scheduler of now.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,12 +23,13 @@ from typing import Final, Protocol
 import msgspec
 
 from grove_dp.kube.objects import Resource
-from grove_operator.api import NATIVE_GROUPS, POD_GROUPS, PodCliqueSet
+from grove_operator.api import NATIVE_GROUPS, POD_GROUPS, VOLCANO_GROUPS, PodCliqueSet
 from grove_operator.plan.backends.kai import Kai
 from grove_operator.plan.backends.native import Native, native_groups
 from grove_operator.plan.backends.volcano import Volcano
 from grove_operator.plan.diff import Patch, Steps
 from grove_operator.plan.documents import Wanted
+from grove_operator.pods import Pod
 
 __all__ = ["DEFAULT_SCHEDULER", "Backend", "Placing", "first", "placing", "wanted_groups"]
 
@@ -47,6 +52,14 @@ class Backend(Protocol):
         """A pod of one of these gangs."""
         ...
 
+    def alone(self, pod: Wanted) -> Wanted:
+        """A pod that its PodGroup is not to count."""
+        ...
+
+    def counts(self, pod: Pod) -> bool:
+        """Whether its PodGroup counts *pod*."""
+        ...
+
 
 class Placing(msgspec.Struct, frozen=True):
     """Who places the pods of a set: we, a scheduler that knows gangs, or one that does not."""
@@ -60,15 +73,17 @@ def placing(
     scheduler: str,
     served: Collection[Resource],
     topologies: Mapping[str, str] | None = None,
+    older: Collection[Resource] = (),
 ) -> Placing:
     """By the setting `scheduler.backend`, the scheduler's name, and the APIs that are *served*.
 
-    *topologies*: what KAI calls a ClusterTopologyBinding, where that is not its name.
+    *topologies*: what KAI calls a ClusterTopologyBinding, where that is not its name. *older*: those of the
+    APIs that lack the newest of what we write.
     """
     if setting in ("own", "none"):
         return Placing(setting == "own")
     backend: Backend
-    for backend in (Kai(topologies or {}), Volcano()):
+    for backend in (Kai(topologies or {}), Volcano(VOLCANO_GROUPS not in older)):
         if scheduler == backend.SCHEDULER:
             return Placing(False, backend if backend.groups in served else None)
     if setting == "native":

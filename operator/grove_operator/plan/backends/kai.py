@@ -20,6 +20,7 @@ from grove_operator.api import KAI_GROUPS, PodCliqueSet
 from grove_operator.naming import TOPOLOGY_NAME, L
 from grove_operator.plan.backends.forms import marked, minimum, named_marks, pod_group, pod_groups
 from grove_operator.plan.documents import Document, Wanted
+from grove_operator.pods import Pod
 
 __all__ = ["Kai"]
 
@@ -67,6 +68,14 @@ class Kai(msgspec.Struct, frozen=True):
             annotations={**SKIP, GROUP: labels[L.GANG]},
             schedulerName=self.SCHEDULER,
         )
+
+    def alone(self, pod: Wanted) -> Wanted:
+        """Told nothing: KAI then makes a group of it alone."""
+        return marked(pod, schedulerName=self.SCHEDULER)
+
+    def counts(self, pod: Pod) -> bool:
+        """By the annotation."""
+        return pod.metadata.annotation(GROUP) == pod.metadata.label(L.GANG)
 
     def _sub_groups(self, gang: Wanted) -> Iterator[Document]:
         parents: dict[str, str] = {}

@@ -16,6 +16,7 @@ from grove_operator.api import NATIVE_GROUPS, PodCliqueSet
 from grove_operator.naming import L
 from grove_operator.plan.backends.forms import marked, minimum, pod_group
 from grove_operator.plan.documents import Document, Wanted
+from grove_operator.pods import Pod
 
 __all__ = ["Native", "native_groups"]
 
@@ -41,3 +42,12 @@ class Native(msgspec.Struct, frozen=True):
         """Told its group; the scheduler is whichever the template names."""
         gang = pod.document["metadata"]["labels"][L.GANG]
         return marked(pod, schedulingGroup={"podGroupName": gang})
+
+    def alone(self, pod: Wanted) -> Wanted:
+        """As it is."""
+        return pod
+
+    def counts(self, pod: Pod) -> bool:
+        """By its spec."""
+        named = pod.spec.scheduling_group or {}
+        return named.get("podGroupName") == pod.metadata.label(L.GANG)

@@ -1,6 +1,7 @@
-"""Volcano, from 1.14: a PodGroup whose sub-group policies keep each clique's minimum together.
+"""Volcano: a PodGroup, from 1.14 with sub-group policies that keep each clique's minimum together.
 
 A policy finds its pods by the label of their clique; one sub-group of it is wanted, of the clique's minimum.
+Before, the minimum is that of all cliques together, so one may have its surplus before another its minimum.
 Topology constraints are refused for this scheduler, so there are none to translate.
 """
 
@@ -14,6 +15,7 @@ from grove_operator.api import VOLCANO_GROUPS, PodCliqueSet
 from grove_operator.naming import L
 from grove_operator.plan.backends.forms import marked, minimum, named_marks, pod_group, pod_groups
 from grove_operator.plan.documents import Document, Wanted
+from grove_operator.pods import Pod
 
 __all__ = ["Volcano"]
 
@@ -23,9 +25,11 @@ GROUP_NAMES: Final = ("scheduling.volcano.sh/group-name", "scheduling.k8s.io/gro
 
 
 class Volcano(msgspec.Struct, frozen=True):
-    """It has no settings."""
+    """*policies*: whether its PodGroups have them."""
 
     SCHEDULER: ClassVar[str] = "volcano"
+
+    policies: bool = True
 
     @property
     def groups(self) -> Resource:
@@ -39,8 +43,9 @@ class Volcano(msgspec.Struct, frozen=True):
         made: Document = {
             "minMember": minimum(gang),
             "queue": next(queues, DEFAULT_QUEUE),
-            "subGroupPolicy": [_policy(group) for group in pod_groups(gang)],
         }
+        if self.policies:
+            made["subGroupPolicy"] = [_policy(group) for group in pod_groups(gang)]
         if name := gang.document["spec"].get("priorityClassName"):
             made["priorityClassName"] = name
         yield pod_group(self.groups, owner, gang, made)
@@ -49,6 +54,14 @@ class Volcano(msgspec.Struct, frozen=True):
         """Told its group; its clique's label says the rest."""
         gang = pod.document["metadata"]["labels"][L.GANG]
         return marked(pod, annotations=dict.fromkeys(GROUP_NAMES, gang), schedulerName=self.SCHEDULER)
+
+    def alone(self, pod: Wanted) -> Wanted:
+        """Told nothing: Volcano then makes a group of it alone."""
+        return marked(pod, schedulerName=self.SCHEDULER)
+
+    def counts(self, pod: Pod) -> bool:
+        """By the annotation."""
+        return pod.metadata.annotation(GROUP_NAMES[0]) == pod.metadata.label(L.GANG)
 
 
 def _policy(group: Document) -> Document:
