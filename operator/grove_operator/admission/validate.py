@@ -14,6 +14,7 @@ topology was deleted, can still be changed and healed, step by step. What stays 
 | cliques    | one at least; roles unique; labels, annotations; replicas > 0; minAvailable 1..replicas; |
 |            | minAvailable <= minReplicas <= maxReplicas >= replicas, not for members of groups;       |
 |            | containers*, no nodeName, no topologySpreadConstraints; startup and update type; delay   |
+| sizes      | at most 100,000 replicas, 10,000 pods in each*                                           |
 | order      | startsAfter under Explicit: named, known, once, not itself, no circle                    |
 | groups     | members known, of one group; replicas, minAvailable, scaleConfig as for cliques          |
 | rollout    | an update can go on: maxUnavailable or maxSurge > 0*; for groups, not for their members  |
@@ -40,6 +41,7 @@ from grove_operator.admission import (
     resources,
     rollout,
     schedulers,
+    sizes,
     topology,
     updates,
 )
@@ -53,6 +55,7 @@ __all__ = ["RULES", "WARNINGS", "Verdict", "validate"]
 RULES: Final[tuple[Rule, ...]] = (
     *names.RULES,
     *cliques.RULES,
+    *sizes.RULES,
     *order.RULES,
     *groups.RULES,
     *rollout.RULES,
