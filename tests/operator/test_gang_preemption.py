@@ -136,7 +136,7 @@ def test_room_that_is_left_soon_is_seen_but_not_that_of_a_node_that_does_not_ans
 def test_it_tells_who_goes():
     held = room([node("a")], *(pod(f"p-{at}", "a", 1) for at in range(8)))
     told = str(preemption(held, ask(1, 5), 10))
-    assert told.endswith("which the scheduler ends: d/p-3, d/p-4, d/p-5 and 2 more")
+    assert told.endswith("which the scheduler ends: d/p-3, d/p-4, d/p-5 and 2 more.")
 
 
 @settings(max_examples=80, deadline=None)

@@ -17,24 +17,25 @@ Nothing here is polled: pods, nodes and gangs that change are looked at, and wha
 is more room than at that time.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from grove_dp.clock import Clock
-from grove_dp.kube.events import Recorder, Reference
-from grove_operator.api import GANGS, PodGang
+from grove_dp.kube.events import Recorder
+from grove_operator.api import PodGang
 from grove_operator.applying import Writer
 from grove_operator.controllers.state import Boards
+from grove_operator.gang.arrivals import Arrivals
 from grove_operator.gang.ask import Refusal
 from grove_operator.gang.demand import pod_key
 from grove_operator.gang.lookout import Lookout
 from grove_operator.gang.members import Group, Members, members
-from grove_operator.gang.pins import GangKey, GangTimes, Pins, late_at, taken_back
+from grove_operator.gang.pins import GangKey, GangTimes, Pins
 from grove_operator.gang.places import LEAVING, SPREAD, Found, Places
-from grove_operator.gang.queue import STARVED_S, Fence, Turn, fenced, starving
+from grove_operator.gang.queue import Fence, Turn, fenced, starving
 from grove_operator.gang.release import Releases
+from grove_operator.gang.reports import PREEMPTING, Reports, WaitMeter
 from grove_operator.held import Held
 from grove_operator.plan.picture import Waiting
 from grove_operator.plan.pods import FORMER_NODE
@@ -43,21 +44,9 @@ from grove_operator.watching import Watched
 
 __all__ = ["SPREAD", "Admission", "GangTimes"]
 
-log = logging.getLogger(__name__)
-
 EXTRA_S: Final = 1.0
-TOLD_S: Final = 5.0  # an Event tells of a gang that has waited so long
 RETRY_S: Final = 0.5
 LEFT_S: Final = 5.0  # who waits for pods on their way out looks after them so often
-PREEMPTING: Final = "Preempting"
-
-
-class WaitMeter(Protocol):
-    """Who measures waiting."""
-
-    def gang_waited(self, seconds: float) -> None:
-        """A gang has been released."""
-        ...
 
 
 class Admission:
@@ -81,16 +70,13 @@ class Admission:
         self._places = Places(self._lookout, boards, clock, is_ours)
         self._releases = Releases(writer, self._landed, self._lookout.stir)
         self._writer = writer
+        self._arrivals = Arrivals(self._lookout, self._places, self._releases, times or GangTimes(), is_ours)
+        self._reports = Reports(boards, recorder, meter)
         self._boards = boards
-        self._recorder = recorder
         self._clock = clock
-        self._meter = meter
-        self._times = times or GangTimes()
-        self._is_ours = is_ours
         self._gangs: dict[GangKey, Pins] = {}
         self._open: set[GangKey] = set()
-        self._fence: Fence | None = None
-        self._outside: set[GangKey] = set()  # who has no place because of the fence
+        self._fence = Fence()
         self._due = float("inf")
 
     async def run(self) -> None:
@@ -101,6 +87,10 @@ class Admission:
                 self._pass()
         finally:
             self._releases.cancel()
+
+    def _look_again(self, key: GangKey, at: float | None) -> None:
+        if at is not None:
+            self._again(key, at)
 
     def _again(self, key: GangKey, at: float) -> None:
         pins = self._gangs[key]
@@ -120,7 +110,7 @@ class Admission:
         whole: list[Turn] = []
         for turn in sorted(self._turns(dirty, now), key=lambda turn: turn.rank):
             waiting = self._admit(turn, now)
-            self._tell(turn, waiting, now)
+            self._look_again(turn.key, self._reports.tell(turn, waiting, now))
             if waiting is None and not turn.pins.flying:
                 turn.pins.extra_refused_at = -1
                 whole.append(turn)
@@ -130,10 +120,8 @@ class Admission:
             for turn in whole:
                 self._admit_extras(turn, short_of_room, again, now)
                 self._note(turn.key)
-        if self._fence is not None and self._outside:
-            inside = self._gangs.get(self._fence.key)
-            if inside is None or inside.refused_at < 0:  # it has its place
-                self._lookout.stir()
+        if self._fence.is_idle(self._gangs):
+            self._lookout.stir()
 
     def _turns(self, dirty: set[GangKey], now: float) -> Iterator[Turn]:
         """Those that have changed, those that more room or time may help; the others are left alone."""
@@ -162,21 +150,18 @@ class Admission:
         """Around the nodes of the gang that has been refused for too long, if one has."""
         found = starving(self._gangs, self._open, now)
         held = self._lookout.gang(found[0]) if found else None
-        before, self._fence = self._fence, None
+        fence = None
         if found and held is not None:
-            key, until = found
-            self._fence = fenced(self._room, self._turn(key, held, self._gangs[key]), until)
-            self._due = until
-        if self._fence is None or before is None or self._fence.key != before.key:
-            self._lookout.dirty |= self._outside
-            self._outside = set()
+            key, self._due = found
+            fence = fenced(self._room, self._turn(key, held, self._gangs[key]))
+        self._lookout.dirty |= self._fence.put(fence)
 
     def _note(self, key: GangKey) -> None:
         (self._open.add if self._gangs[key].open else self._open.discard)(key)
 
     def _forget(self, key: GangKey) -> None:
         self._open.discard(key)
-        self._outside.discard(key)
+        self._fence.outside.discard(key)
         if self._gangs.pop(key, None) is not None:
             self._room.unreserve(str(key))
             self._boards.hold_back(*key, None)
@@ -192,25 +177,27 @@ class Admission:
         if crowd.scheduled:
             pins.arrived()
             self._room.unreserve(str(key))
-        self._confirm(turn, now)
+        self._look_again(key, self._arrivals.confirm(turn, now))
         if pins.flying:
             return _preempting(pins)
         needed = [(group, pod) for group in crowd.groups for pod in group.needed]
         why = _short(crowd)
+        if why:
+            self._look_again(key, self._arrivals.give_up(turn, now))
         if not needed:
             return why or _preempting(pins)
         if why := why or self._early(turn, now):
             self._room.unreserve(str(key))
             return why
-        closed = self._fence.around(turn) if self._fence and not crowd.begun else None
+        closed = None if crowd.begun else self._fence.around(turn)
         found = self._places.for_minimum(turn, [pod for _, pod in needed], closed)
         if isinstance(found, Refusal):
             return self._refused(turn, found, now, closed is not None)
         self._preempt(turn, found)
         self._release(turn, [pod for group, pod in needed if group.opened], found, now)
-        closed_ = sorted({group.spec.name for group, _ in needed if not group.opened})
-        if closed_:
-            return Waiting("StartOrder", f"{', '.join(closed_)} starts when its parents have")
+        later = sorted({group.spec.name for group, _ in needed if not group.opened})
+        if later:
+            return Waiting("StartOrder", f"{', '.join(later)} starts when its parents have")
         return _preempting(pins)
 
     def _early(self, turn: Turn, now: float) -> Waiting | None:
@@ -239,18 +226,9 @@ class Admission:
         pins.refused_at, pins.ever = self._room.freed, refusal.ever
         if refusal.reason == LEAVING:
             self._again(turn.key, now + LEFT_S)
-        if turn.crowd.half and not self._has_run(turn):
-            pins.half_since = min(pins.half_since, now)
-            self._again(turn.key, pins.stale_at(self._times))
-            if now >= pins.stale_at(self._times):
-                self._take_back(turn, [pod for group in turn.crowd.groups for pod in group.released])
-        if outside and self._fence is not None:
-            self._outside.add(turn.key)
-            return Waiting(
-                "Yielding",
-                f"gang {self._fence.key} has waited for longer than {STARVED_S:g} s, and goes first where"
-                f" it could be. Elsewhere: {refusal.message}",
-            )
+        self._look_again(turn.key, self._arrivals.give_up(turn, now))
+        if outside:
+            return self._fence.keeps_out(turn.key, refusal)
         return Waiting(refusal.reason, refusal.message)
 
     # ------------------------------------------------------------ more than the minimum
@@ -258,7 +236,7 @@ class Admission:
     def _admit_extras(self, turn: Turn, short_of_room: bool, again: bool, now: float) -> None:
         """Pods beyond the minimum, one by one; those that come *again* do not wait, their room is free."""
         settled_at = self._lookout.freed_at + EXTRA_S
-        closed = self._fence.around(turn) if self._fence and not again else None
+        closed = None if again else self._fence.around(turn)
         for group in turn.crowd.groups:
             for pod in _extras(group, again):
                 if short_of_room and now < settled_at and not again:
@@ -267,8 +245,10 @@ class Admission:
                 found = self._places.for_extra(turn, pod, closed)
                 if isinstance(found, Refusal):
                     turn.pins.extra_refused_at = self._room.freed
+                    if found.reason == LEAVING:
+                        self._again(turn.key, now + LEFT_S)
                     if closed is not None:
-                        self._outside.add(turn.key)
+                        self._fence.outside.add(turn.key)
                     break
                 self._preempt(turn, found)
                 self._release(turn, [pod], found, now)
@@ -276,14 +256,12 @@ class Admission:
     # ------------------------------------------------------------ letting go
 
     def _preempt(self, turn: Turn, found: Found) -> None:
-        """Remember at whose cost it is let go, and say so."""
-        if not found.cost:
-            return
+        """Remember at whose cost it is let go, and say so once."""
+        before = turn.pins.preempting
         if not turn.crowd.scheduled:
             turn.pins.preempting = found.cost
-        log.info("gang %s %s", turn.key, found.cost)
-        about = Reference.to(GANGS, turn.gang.metadata)
-        self._recorder.record(about, PREEMPTING, f"It {found.cost}.", action="Schedule")
+        if found.cost and found.cost != before:
+            self._reports.preempts(turn, found.cost)
 
     def _release(self, turn: Turn, pods: list[Pod], found: Found, now: float) -> None:
         for pod in pods:
@@ -304,58 +282,10 @@ class Admission:
                 self._open.add(key)
                 self._lookout.stir()
 
-    # ------------------------------------------------------------ whether they arrived
-
-    def _confirm(self, turn: Turn, now: float) -> None:
-        """Pods that were let go and found no node in time are made anew; with them, at last, all others."""
-        pins = turn.pins
-        late = []
-        for pod in pins.seen(turn.crowd, now):
-            released = pins.released[pod.metadata.uid]
-            cleared = self._lookout.cleared_at(pod)
-            due = late_at(pod, released, self._lookout.bound_at, self._times, cleared)
-            if now >= due:
-                late.append(pod)
-                pins.refusing.update(self._places.refused(turn, pod))
-            else:
-                self._again(turn.key, due)
-        if not late or not self._is_ours(turn.held):
-            return
-        pins.set_back(self._times, now)
-        whole = pins.setbacks > self._times.tries and not pins.established and not self._has_run(turn)
-        self._take_back(turn, taken_back(turn.crowd, late, whole))
-
-    def _take_back(self, turn: Turn, pods: list[Pod]) -> None:
-        for pod in pods:
-            turn.pins.released.pop(pod.metadata.uid, None)
-        self._releases.take_back(turn.key, pods)
-
-    def _has_run(self, turn: Turn) -> bool:
-        """Some operator has seen it run: a pod that is missing now is no reason to end the others."""
-        cliques = (self._lookout.clique(turn.key.namespace, one.spec.name) for one in turn.crowd.groups)
-        found = (one.status.recovery for one in cliques if one is not None)
-        return any(recovery is not None and recovery.healthy for recovery in found)
-
-    # ------------------------------------------------------------ saying why
-
-    def _tell(self, turn: Turn, waiting: Waiting | None, now: float) -> None:
-        key, pins = turn.key, turn.pins
-        if waiting is None:
-            if key in self._boards.waiting:
-                self._meter.gang_waited(now - pins.since)
-            pins.since, pins.told = now, ""
-        elif now >= pins.since + TOLD_S and pins.told != waiting.reason:
-            pins.told = waiting.reason
-            about = Reference.to(GANGS, turn.gang.metadata)
-            self._recorder.record(about, waiting.reason, waiting.message, action="Schedule", kind="Warning")
-        elif not pins.told:
-            self._again(key, pins.since + TOLD_S)
-        self._boards.hold_back(*key, waiting)
-
 
 def _preempting(pins: Pins) -> Waiting | None:
     """It is let go, and those in its way are about to go."""
-    return Waiting(PREEMPTING, f"It {pins.preempting}.") if pins.preempting else None
+    return Waiting(PREEMPTING, pins.preempting) if pins.preempting else None
 
 
 def _short(crowd: Members) -> Waiting | None:

@@ -69,7 +69,7 @@ class Lookout:
                         yield node
 
     def cleared_at(self, pod: Pod) -> float:
-        """By the clock's `now()`, when the grace is over of those that end for the sake of *pod*."""
+        """By `now()`, when the grace is over of those that end for the sake of *pod*; 0: there are none."""
         node = pod.status.nominated_node_name
         ends = [one.ends for where, one in self.room.going() if where == node and one.ends] if node else []
         if not ends:

@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 
 from grove_dp.kube.objects import Condition, Meta
-from grove_operator.gang.needs import Toleration
+from grove_operator.gang.needs import Toleration, amount
 
-__all__ = ["CORDON", "RoomNode", "Taints", "tolerated"]
+__all__ = ["CORDON", "RoomNode", "Taints", "more_room", "same_room", "tolerated"]
 
 Taints = tuple[tuple[str, str, str], ...]  # key, value, effect
 
@@ -65,3 +65,25 @@ class RoomNode(_Partial, frozen=True):
 def tolerated(tolerations: tuple[Toleration, ...], taints: Taints) -> bool:
     """Whether a pod with these bears with all of them."""
     return all(any(one.tolerates(*taint) for one in tolerations) for taint in taints)
+
+
+def same_room(before: RoomNode, after: RoomNode) -> bool:
+    """Whether no pod could tell the difference."""
+    return (
+        before.spec == after.spec
+        and before.status.allocatable == after.status.allocatable
+        and before.ready == after.ready
+        and before.metadata.labels == after.metadata.labels
+    )
+
+
+def more_room(before: RoomNode, after: RoomNode) -> bool:
+    """Whether a pod may fit now that did not before."""
+    had, has = before.status.allocatable or {}, after.status.allocatable or {}
+    return (
+        before.metadata.labels != after.metadata.labels
+        or (after.ready and not before.ready)
+        or (before.spec.unschedulable and not after.spec.unschedulable)
+        or not set(before.taints) <= set(after.taints)
+        or any(amount(name, value) > amount(name, had.get(name, 0)) for name, value in has.items())
+    )

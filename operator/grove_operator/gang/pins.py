@@ -54,10 +54,12 @@ class Pins(msgspec.Struct):
     established: bool = False  # it has run as a whole
     ever: bool = True  # there would be a place for its minimum if nobody else were there
     half_since: float = float("inf")  # it has pods on nodes, and lacks room for others that it needs
+    cleared_at: float = 0.0  # until then, those that end for its sake have time to
     preempting: str = ""  # at whose cost it was let go; until it is bound
     told: str = ""  # the reason that an Event has told of
     refusing: set[str] = set()  # nodes where the scheduler would not have its pods
     released: dict[str, float] = {}  # by uid, when pods that are not bound yet were let go
+    judged: dict[str, float] = {}  # by uid, when the scheduler was first seen to refuse them
     flying: set[str] = set()  # uids of those that are being patched
 
     @property
@@ -71,20 +73,32 @@ class Pins(msgspec.Struct):
         self.released = {
             uid: since for uid, since in self.released.items() if uid in unbound or uid in self.flying
         }
+        self.judged = {uid: since for uid, since in self.judged.items() if uid in unbound}
         for uid, pod in unbound.items():
             self.released.setdefault(uid, now)
+            if pod.unschedulable:
+                self.judged.setdefault(uid, now)
             if uid not in self.flying:
                 yield pod
 
     def arrived(self) -> None:
         """Every minimum has its nodes."""
         self.established, self.setbacks, self.not_before = True, 0, 0.0
-        self.half_since, self.preempting, self.refusing = float("inf"), "", set()
+        self.half_since, self.cleared_at = float("inf"), 0.0
+        self.preempting, self.refusing = "", set()
+
+    def cleared(self, at: float, now: float) -> None:
+        """Those that end for its sake are gone *at* the latest; 0: they are gone."""
+        self.cleared_at = at or min(self.cleared_at, now)
 
     def stale_at(self, times: GangTimes) -> float:
         """When the pods that it has are to be given up, if there is still no room for the others."""
         whole_s = times.tries * times.confirm_s
         return self.half_since + (max(STALE_S, whole_s) if self.established else whole_s)
+
+    def since_of(self, uid: str) -> float:
+        """When it was last up to the scheduler: from its release, or its first refusal."""
+        return self.judged.get(uid, self.released[uid])
 
     def set_back(self, times: GangTimes, now: float) -> None:
         """Some did not come."""
@@ -95,18 +109,18 @@ class Pins(msgspec.Struct):
             self.not_before = now + min(pause_s, PAUSE_MAX_S)
 
 
-def late_at(pod: Pod, released: float, bound_at: float, times: GangTimes, cleared: float = 0.0) -> float:
-    """When a pod that was let go at *released* should have had its node.
+def late_at(pod: Pod, since: float, bound_at: float, times: GangTimes, cleared: float = 0.0) -> float:
+    """When a pod that was let go *since*, or refused since then, should have had its node.
 
     One that the scheduler has not judged may only be behind others. As long as it binds some (the last at
     *bound_at*) time is not counted: pods that were made anew would wait behind even more. One that is to
     preempt others waits for the end of their grace, at *cleared*.
     """
     if not pod.unschedulable:  # SchedulingGated, the API server's word, stays until the scheduler's comes
-        return min(max(released, bound_at) + times.confirm_s, released + PATIENCE * times.confirm_s)
+        return min(max(since, bound_at) + times.confirm_s, since + PATIENCE * times.confirm_s)
     if pod.status.nominated_node_name:
-        return max(released, cleared) + times.confirm_s
-    return released + min(REFUSED_S, times.confirm_s)
+        return max(since, cleared) + times.confirm_s
+    return since + min(REFUSED_S, times.confirm_s)
 
 
 def taken_back(crowd: Members, late: list[Pod], whole: bool) -> list[Pod]:

@@ -48,7 +48,7 @@ class Preemption(msgspec.Struct, frozen=True):
         names = ", ".join("/".join(one.key) for one in self.victims[:NAMED])
         more = len(self.victims) - NAMED
         others = f" and {more} more" if more > 0 else ""
-        return f"takes the room of pods of lower priority, which the scheduler ends: {names}{others}"
+        return f"It takes the room of pods of lower priority, which the scheduler ends: {names}{others}."
 
 
 class _Lower:

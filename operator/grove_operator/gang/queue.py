@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from grove_operator.api import PodGang
+from grove_operator.gang.ask import Refusal
 from grove_operator.gang.columns import Flags
 from grove_operator.gang.members import Members
 from grove_operator.gang.needs import Needs, needs
@@ -23,8 +24,9 @@ from grove_operator.gang.pins import GangKey, Pins
 from grove_operator.gang.room import Room
 from grove_operator.held import Held
 from grove_operator.naming import L
+from grove_operator.plan.picture import Waiting
 
-__all__ = ["STARVED_S", "Fence", "Turn", "fenced", "starving"]
+__all__ = ["Fence", "Fenced", "Turn", "fenced", "starving"]
 
 STARVED_S: Final = 300.0
 
@@ -50,17 +52,47 @@ class Turn(msgspec.Struct, frozen=True):
         return -self.crowd.priority, not self.crowd.begun, self.base is not None, age, self.key
 
 
-class Fence(msgspec.Struct, frozen=True):
-    """Nodes that others leave to *key*, *until* it is taken down."""
+class Fenced(msgspec.Struct, frozen=True):
+    """Nodes that others leave to *key*."""
 
     key: GangKey
     priority: int
     nodes: Flags
-    until: float
+
+
+class Fence:
+    """The one that stands now, if any. *outside*: gangs that had no place because of it."""
+
+    def __init__(self) -> None:
+        self.outside: set[GangKey] = set()
+        self._now: Fenced | None = None
+
+    def put(self, fenced: Fenced | None) -> set[GangKey]:
+        """Where it is now; returns the gangs that were outside of another."""
+        before, self._now = self._now, fenced
+        if before is not None and fenced is not None and before.key == fenced.key:
+            return set()
+        freed, self.outside = self.outside, set()
+        return freed
 
     def around(self, turn: Turn) -> Flags | None:
         """The nodes that are not for such a gang."""
-        return None if turn.key == self.key or turn.crowd.priority > self.priority else self.nodes
+        now = self._now
+        if now is None or turn.key == now.key or turn.crowd.priority > now.priority:
+            return None
+        return now.nodes
+
+    def keeps_out(self, key: GangKey, refusal: Refusal) -> Waiting:
+        """It finds no other place."""
+        self.outside.add(key)
+        before = f"gang {self._now.key}" if self._now else "another"
+        told = f"{before} has waited for longer than {STARVED_S:g} s, and goes first where it could be"
+        return Waiting("Yielding", f"{told}. Elsewhere: {refusal.message}")
+
+    def is_idle(self, pins: Mapping[GangKey, Pins]) -> bool:
+        """Whether some are outside, and the one inside has its place, or is gone."""
+        inside = pins.get(self._now.key) if self._now else None
+        return bool(self._now and self.outside) and (inside is None or inside.refused_at < 0)
 
 
 def starving(
@@ -76,13 +108,13 @@ def starving(
     return min(found)[1:] if found else None
 
 
-def fenced(room: Room, turn: Turn, until: float) -> Fence:
+def fenced(room: Room, turn: Turn) -> Fenced:
     """Around all nodes that would do for a pod of it if they were empty."""
     kinds = {needs(pod) for group in turn.crowd.groups for pod in group.needed}
     nodes = reduce(
         np.logical_or, (_usable(room, kind) for kind in kinds), np.zeros(room.free.shape[1], np.bool_)
     )
-    return Fence(turn.key, turn.crowd.priority, nodes, until)
+    return Fenced(turn.key, turn.crowd.priority, nodes)
 
 
 def _usable(room: Room, kind: Needs) -> Flags:

@@ -16,15 +16,14 @@ import numpy as np
 
 from grove_operator.gang.columns import Flags, Ints
 from grove_operator.gang.needs import Needs, Port, amount, needs
-from grove_operator.gang.node import RoomNode
+from grove_operator.gang.node import RoomNode, more_room, same_room
 from grove_operator.gang.nodes import Roster
 from grove_operator.gang.occupants import Occupants
+from grove_operator.gang.ports import TakenPorts
 from grove_operator.gang.space import PodKey, Spared
 from grove_operator.pods import Pod, PodSpec
 
 __all__ = ["Occupant", "PodKey", "Room", "RoomNode"]
-
-Claim = tuple[str, PodKey]  # node, pod
 
 ITSELF: Final = ""  # the pod, among the owners of reservations
 
@@ -67,8 +66,8 @@ class Room:
             str, dict[PodKey, dict[str, Needs]]
         ] = {}  # by node and pod, of the pod and of owners
         self._reserved: dict[str, dict[PodKey, tuple[str, Needs]]] = {}
-        self._ports: dict[tuple[int, str], dict[Claim, Port]] = {}
-        self.occupants = Occupants()
+        self._ports = TakenPorts()
+        self.occupants = Occupants(self._row)
         self.leaving: dict[PodKey, str] = {}  # pods on their way out, and the nodes that they are on
 
     @property
@@ -86,14 +85,14 @@ class Room:
         name = node.metadata.name
         slot = self.nodes.slots.get(name)
         before = None if slot is None else self.nodes.nodes[slot]
-        if before is not None and _same(before, node):
+        if before is not None and same_room(before, node):
             return
         slot = self.nodes.put(node)
         if slot >= self._free.shape[1]:
             self._resize(self._free.shape[0], slot + slot // 2 + 64)
         if before is None or before.status.allocatable != node.status.allocatable:
             self._recount(slot, node)
-        if before is None or _better(before, node):
+        if before is None or more_room(before, node):
             self.freed += 1
 
     def drop_node(self, name: str) -> None:
@@ -130,14 +129,17 @@ class Room:
 
     def _host(self, key: PodKey, before: _Held | None, after: _Held | None) -> None:
         """Keep what is known of pods that are bound."""
-        if after is not None and after.host and after.ends:
-            self.leaving[key] = after.host
-        else:
-            self.leaving.pop(key, None)
-        for held, sign in ((before, -1), (after, 1)):
-            if held is not None and held.host:
-                rows = [(self._row(name), value) for name, value in held.needs.requests]
-                self.occupants.count(held.spec.priority or 0, self.nodes.slots.get(held.host), rows, sign)
+        if before is not None and before.host:
+            self._occupy(before, -1)
+            if before.ends:
+                del self.leaving[key]
+        if after is not None and after.host:
+            self._occupy(after, 1)
+            if after.ends:
+                self.leaving[key] = after.host
+
+    def _occupy(self, held: _Held, sign: int) -> None:
+        self.occupants.count(held.spec.priority or 0, self.nodes.slots.get(held.host), held.needs, sign)
 
     def there(self, node: str) -> Iterator[Occupant]:
         """The pods that are bound to *node*."""
@@ -184,11 +186,10 @@ class Room:
 
     def clashing(self, ports: tuple[Port, ...], counts: Spared | None = None) -> Iterator[int]:
         """Slots of nodes where one of these ports is taken, by a pod that *counts*."""
-        for port in ports:
-            for (node, key), taken in self._ports.get((port.number, port.protocol), {}).items():
-                slot = self.nodes.slots.get(node)
-                if slot is not None and port.clashes(taken) and (counts is None or counts(slot, key)):
-                    yield slot
+        for node, key in self._ports.clashing(ports):
+            slot = self.nodes.slots.get(node)
+            if slot is not None and (counts is None or counts(slot, key)):
+                yield slot
 
     def rows(self, asked: Needs) -> list[tuple[int, int]] | None:
         """Row and amount of each resource; None: no node has one of them."""
@@ -224,13 +225,11 @@ class Room:
         slot = self.nodes.slots.get(node)
         if before is not None:
             self._count(slot, before, +1)
-            for port in before.ports:
-                self._ports.get((port.number, port.protocol), {}).pop((node, key), None)
+            self._ports.give_back(node, key, before)
             self.freed += 1
         if after is not None:
             self._count(slot, after, -1)
-            for port in after.ports:
-                self._ports.setdefault((port.number, port.protocol), {})[(node, key)] = port
+            self._ports.take(node, key, after)
 
     def _count(self, slot: int | None, asked: Needs, sign: int) -> None:
         if slot is not None:
@@ -259,8 +258,7 @@ class Room:
         self._free[:, slot] = self._allocatable[:, slot]
         self.occupants.clear(slot)
         for one in self.there(node.metadata.name):
-            rows = [(self._row(name), value) for name, value in one.needs.requests]
-            self.occupants.fill(one.priority, slot, rows)
+            self.occupants.fill(one.priority, slot, one.needs)
         for holders in self._claims.get(node.metadata.name, {}).values():
             asked = _effective(holders)
             if asked is not None:
@@ -270,24 +268,3 @@ class Room:
 def _effective(holders: Mapping[str, Needs]) -> Needs | None:
     """What a pod itself holds goes before what is reserved for it."""
     return holders.get(ITSELF) or next(iter(holders.values()), None)
-
-
-def _same(before: RoomNode, after: RoomNode) -> bool:
-    return (
-        before.spec == after.spec
-        and before.status.allocatable == after.status.allocatable
-        and before.ready == after.ready
-        and before.metadata.labels == after.metadata.labels
-    )
-
-
-def _better(before: RoomNode, after: RoomNode) -> bool:
-    """Whether a pod may fit now that did not before."""
-    had, has = before.status.allocatable or {}, after.status.allocatable or {}
-    return (
-        before.metadata.labels != after.metadata.labels
-        or (after.ready and not before.ready)
-        or (before.spec.unschedulable and not after.spec.unschedulable)
-        or not set(before.taints) <= set(after.taints)
-        or any(amount(name, value) > amount(name, had.get(name, 0)) for name, value in has.items())
-    )

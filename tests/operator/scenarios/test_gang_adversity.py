@@ -42,6 +42,19 @@ async def test_a_gang_that_lost_a_node_while_it_was_bound_does_not_stay_half(sce
     await scene.reaches("wl1", running=8)
 
 
+@scenario(scheduler_after_s=0.1)
+async def test_a_gang_whose_last_pod_cannot_be_made_any_more_does_not_stay_half(scene):
+    await scene.nodes(8)
+    await scene.apply("workload1", eight)
+    await scene.until(lambda world: any(map(released, world.pods)))
+    await squat(scene, 1)
+    scene.cluster.faults.refuse("POST", "*/pods", times=100_000, code=403)
+    await scene.until(lambda world: not world.bound("wl1"), 120, "the seven are taken back")
+    scene.cluster.faults.clear()
+    await scene.kill_pod("plain-0")
+    await scene.until(lambda world: len(world.running("wl1")) == 8, 900)
+
+
 @scenario
 async def test_a_gang_that_ran_and_lost_a_node_keeps_the_others(scene):
     await scene.nodes(4)

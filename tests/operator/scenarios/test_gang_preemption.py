@@ -1,5 +1,7 @@
 """Gangs of higher priority take the room of what is lower, whole; equals wait for each other."""
 
+from copy import deepcopy
+
 from grove_operator.api import GANGS, PODS
 
 from grove_dp.testing.kubelet import Course
@@ -69,7 +71,7 @@ async def test_kube_scheduler_makes_room_for_a_whole_gang_of_higher_priority(sce
         await scene.api.delete(f"{path}/{high}")
 
 
-@scenario
+@scenario(scheduler_after_s=3)
 async def test_it_is_said_at_whose_cost_and_their_grace_is_waited_for(scene):
     scene.courses[""] = Course(ends_s=25)
     await full_of_plain_pods(scene, 3)
@@ -85,7 +87,24 @@ async def test_it_is_said_at_whose_cost_and_their_grace_is_waited_for(scene):
         await scene.reaches("high", running=3)
         assert (await scene.world()).uids("high") == before
         waited = max(scene.diary.times("bound", "high")) - min(scene.diary.times("released", "high"))
-        assert 25 <= waited < 30
+        assert 25 <= waited < 35
+
+
+@scenario
+async def test_a_stage_of_its_start_order_makes_room_when_its_turn_comes(scene):
+    await full_of_plain_pods(scene, 4)
+
+    def staged(document):
+        template = document["spec"]["template"]
+        template["cliqueStartupType"] = "CliqueStartupTypeInOrder"
+        template["cliques"].append(deepcopy(template["cliques"][0]))
+        template["cliques"][1]["name"] = template["cliques"][1]["spec"]["roleName"] = "later"
+
+    async with preempting(scene):
+        await scene.apply("workload1", gang("high", 2), staged, priority(1000))
+        await scene.reaches("high", running=4)
+        assert not plain(await scene.world())
+        assert len(scene.diary.times("made", "high")) == 4
 
 
 @scenario
