@@ -168,7 +168,8 @@ class Operator:
             gated=placed.own,
             priority=placed.own or isinstance(placed.backend, Native),
         )
-        return Rules(pods, self.topologies() if settings.topology.enabled else {}, placed.backend)
+        topologies = self.topologies() if settings.topology.enabled else {}
+        return Rules(pods, topologies, placed.backend, placed.absent)
 
     def placing(self, scheduler: str) -> Placing:
         """Who places the pods of sets with this scheduler, as far as is known now."""

@@ -99,6 +99,11 @@ async def appears(scene, kind):
     raise AssertionError(f"no PodGroup of {kind.group}")
 
 
+async def notes(scene, reason):
+    events = await scene.api.get(f"/apis/events.k8s.io/v1/namespaces/{scene.namespace}/events")
+    return [one["note"] for one in events["items"] if one["reason"] == reason]
+
+
 # ------------------------------------------------------------ by definitions
 
 
@@ -145,6 +150,9 @@ async def test_a_scheduler_that_is_not_there_is_waited_for_without_a_crash():
         await scene.apply(a_set(KAI, 2), admitted=False)
         world = await scene.reaches(running=2)
         assert not any("schedulingGates" in pod["spec"] for pod in world.pods)
+        await scene.clock.sleep(10)
+        (told,) = await notes(scene, "SchedulerNotServed")
+        assert "scheduling.run.ai/v2alpha2, which are not served here" in told
         await scene.api.create(CUSTOM, definition(KAI_GROUPS))
         assert (await appears(scene, KAI_GROUPS))["spec"]["minMember"] == 2
 
@@ -176,10 +184,9 @@ async def test_a_start_order_that_nobody_keeps_is_told():
         await scene.apply(document, admitted=False)
         await scene.reaches(running=2)
         await scene.clock.sleep(10)
-        events = await scene.api.get(f"/apis/events.k8s.io/v1/namespaces/{scene.namespace}/events")
-        told = [one for one in events["items"] if one["reason"] == "StartOrderNotKept"]
-        assert len(told) == 1
-        assert "order.image" in told[0]["note"]
+        (told,) = await notes(scene, "StartOrderNotKept")
+        assert "order.image" in told
+        assert await notes(scene, "SchedulerNotServed") == []
 
 
 @pytest.mark.looptime

@@ -47,6 +47,10 @@ UNORDERED: Final = (
     "its cliques are to start one after the other, and all start at once: its scheduler must see a gang"
     " whole, and there is no image of an init container; set order.image"
 )
+ABSENT: Final = (
+    "its scheduler is told of gangs by PodGroups of {}/{}, which are not served here: its pods are handed to"
+    " it one by one; install that scheduler, or name default-scheduler"
+)
 DELETES: Final = 8  # calls that delete a set's pods at the same time
 STATUS_S: Final = 1.0  # a set's status is written no more often, until all of it is there
 
@@ -169,6 +173,9 @@ class Sets:
         if unordered(owner, rules):
             about = Reference.to(SETS, meta)
             self._recorder.record(about, "StartOrderNotKept", UNORDERED, action="Expand", kind="Warning")
+        if rules.absent is not None:
+            about, said = Reference.to(SETS, meta), ABSENT.format(rules.absent.group, rules.absent.version)
+            self._recorder.record(about, "SchedulerNotServed", said, action="Expand", kind="Warning")
         indices = set(range(owner.spec.replicas))
         for kind in self._watched.kinds.values():
             for held in kind.by("set", f"{key.namespace}/{key.name}"):

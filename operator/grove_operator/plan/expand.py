@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
+from grove_dp.kube.objects import Resource
 from grove_operator.api import PodCliqueSet
 from grove_operator.plan.access import access
 from grove_operator.plan.autoscalers import autoscalers
@@ -35,6 +36,7 @@ class Rules(msgspec.Struct, frozen=True):
     pods: PodRules = PodRules()
     topologies: Topologies = {}
     backend: Backend | None = None  # a scheduler that knows gangs
+    absent: Resource | None = None  # what such a scheduler is told with, where nobody serves that
 
 
 def expand(

@@ -66,6 +66,7 @@ class Placing(msgspec.Struct, frozen=True):
 
     own: bool
     backend: Backend | None = None
+    absent: Resource | None = None  # of a scheduler that knows gangs: what it is told with, and nobody serves
 
 
 def placing(
@@ -85,7 +86,8 @@ def placing(
     backend: Backend
     for backend in (Kai(topologies or {}), Volcano(VOLCANO_GROUPS not in older)):
         if scheduler == backend.SCHEDULER:
-            return Placing(False, backend if backend.groups in served else None)
+            there = backend.groups in served
+            return Placing(False, backend) if there else Placing(False, absent=backend.groups)
     if setting == "native":
         groups = native_groups(served)
         return Placing(True) if groups is None else Placing(False, Native(groups))
