@@ -208,11 +208,6 @@ class CliqueSpec(_Partial, frozen=True):
     starts_after: tuple[str, ...] | None = None
     auto_scaling_config: ScaleConfig | None = None
 
-    @property
-    def minimum(self) -> int:
-        """`minAvailable`; all replicas unless it says otherwise."""
-        return self.replicas if self.min_available is None else self.min_available
-
 
 class CliqueTemplate(_Partial, frozen=True):
     """One of `template.cliques`."""
@@ -224,6 +219,11 @@ class CliqueTemplate(_Partial, frozen=True):
     resource_sharing: tuple[Sharing, ...] | None = None
     rolling_update: RollingUpdate | None = None
     spec: CliqueSpec = CliqueSpec()
+
+    @property
+    def count(self) -> int:
+        """`replicas`, at first; 0 is read as 1, as defaults do: only a live clique is scaled to 0."""
+        return self.spec.replicas or 1
 
 
 class GroupTemplate(_Partial, frozen=True):

@@ -76,6 +76,7 @@ class L:
     TEMPLATE_HASH: Final = "grove.io/pod-template-hash"
     GROUP: Final = "grove.io/podcliquescalinggroup"
     GROUP_REPLICA: Final = "grove.io/podcliquescalinggroup-replica-index"
+    GROUP_POD_INDEX: Final = "grove.io/podcliquescalinggroup-pod-index"
     SCHEDULER: Final = "grove.io/scheduler-name"
 
 

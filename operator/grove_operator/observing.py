@@ -118,6 +118,11 @@ def observe(
         cliques={name: one.spec.replicas for name, one in cliques.items() if _stays(one.metadata)},
         groups={name: one.spec.replicas for name, one in live_groups.items() if _stays(one.metadata)},
         owners={name: one.metadata for name, one in live_groups.items() if _stays(one.metadata)},
+        minimums={
+            name: one.spec.min_available
+            for name, one in cliques.items()
+            if _stays(one.metadata) and one.spec.min_available
+        },
     )
     replica = tree(owner, live, range(key.number, key.number + 1), hashes.cliques)[0]
     gangs = watched.gangs

@@ -61,7 +61,7 @@ def owners(owner, live=None):
     live = live or Live()
     names = [wanted.name for wanted in expand(owner, live, Rules()) if wanted.resource is GROUPS]
     metas = {name: Meta(name=name, namespace=owner.metadata.namespace, uid=f"uid-{name}") for name in names}
-    return Live(live.cliques, live.groups, metas)
+    return Live(live.cliques, live.groups, metas, live.minimums)
 
 
 def expanded(owner, live=None, rules=None, **more):

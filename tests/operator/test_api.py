@@ -34,7 +34,7 @@ def test_a_set_is_read_with_all_that_plans_need():
     assert (template.topology_constraint.required, template.topology_constraint.preferred) == ("rack", "host")
     assert (first.topology_constraint.required, first.topology_constraint.preferred) == ("zone", None)
     assert (first.labels, first.annotations) == ({"l": "1"}, {"n": "2"})
-    assert (first.spec.minimum, first.spec.starts_after) == (2, ("b",))
+    assert (first.spec.min_available, first.spec.starts_after) == (2, ("b",))
     assert first.spec.auto_scaling_config.metrics == ({"type": "Resource"},)
     assert template.groups[0].scale_config.max_replicas == 6
     assert template.groups[0].resource_sharing[0].scope == "PerReplica"
@@ -53,7 +53,7 @@ def test_nothing_of_a_pod_spec_is_lost():
 
 def test_what_no_webhook_has_defaulted_counts_as_if_it_had():
     template = msgspec.json.decode(DOCUMENT, type=PodCliqueSet).spec.template
-    assert template.cliques[1].spec.minimum == 4
+    assert template.cliques[1].count == 4
     assert (template.groups[0].count, template.groups[0].minimum) == (1, 1)
     assert msgspec.convert({}, PodCliqueSet).spec.template.order == api.ANY_ORDER
 

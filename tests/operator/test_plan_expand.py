@@ -181,6 +181,7 @@ def test_members_of_a_group_know_it_by_their_environment():
         {"name": "GROVE_PCSG_NAME", "valueFrom": {"fieldRef": {"fieldPath": field("")}}},
         {"name": "GROVE_PCSG_TEMPLATE_NUM_PODS", "value": "4"},
         {"name": "GROVE_PCSG_INDEX", "valueFrom": {"fieldRef": {"fieldPath": field("-replica-index")}}},
+        {"name": "GROVE_PCSG_POD_INDEX", "valueFrom": {"fieldRef": {"fieldPath": field("-pod-index")}}},
     ]
 
 
@@ -338,6 +339,22 @@ def test_what_is_scaled_to_zero_is_in_no_gang():
     assert names(objects, "PodClique") == ["w-0-pc-a"]
     assert objects["PodClique", "w-0-pc-a"]["spec"]["replicas"] == 0
     assert objects["PodCliqueScalingGroup", "w-0-sg-x"]["spec"]["replicas"] == 0
+
+
+def test_a_clique_that_no_webhook_has_defaulted_has_one_pod_and_needs_it():
+    objects = expanded(a_set([clique("a", 0)]))
+    spec = objects["PodClique", "w-0-a"]["spec"]
+    assert (spec["replicas"], spec["minAvailable"]) == (1, 1)
+    assert objects["PodGang", "w-0"]["spec"]["podgroups"][0]["minReplicas"] == 1
+
+
+@pytest.mark.parametrize("later", [1, 5])
+def test_a_minimum_that_a_template_leaves_open_stays_as_it_was_when_its_replicas_change(later):
+    open_ = clique("a", later)
+    del open_["spec"]["minAvailable"]
+    live = Live(cliques={"w-0-a": 3}, minimums={"w-0-a": 3})
+    spec = expanded(a_set([open_]), live)["PodClique", "w-0-a"]["spec"]
+    assert (spec["replicas"], spec["minAvailable"]) == (3, 3)
 
 
 def test_a_set_of_no_replicas_has_only_what_replicas_share():

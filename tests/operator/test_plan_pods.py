@@ -112,6 +112,14 @@ def test_members_of_a_group_know_the_group_too():
     assert found["GROVE_PCSG_NAME"] == "metadata.labels['grove.io/podcliquescalinggroup']"
     assert found["GROVE_PCSG_INDEX"] == "metadata.labels['grove.io/podcliquescalinggroup-replica-index']"
     assert found["GROVE_PCSG_TEMPLATE_NUM_PODS"] == "4"
+    assert found["GROVE_PCSG_POD_INDEX"] == "metadata.labels['grove.io/podcliquescalinggroup-pod-index']"
+
+
+def test_a_rank_counts_through_the_cliques_of_a_group_by_the_template():
+    key = "grove.io/podcliquescalinggroup-pod-index"
+    ranks = [pod_of(workload(), f"w-0-sg-x-1-{name}")["metadata"]["labels"][key] for name in ("pc-b", "pc-c")]
+    assert ranks == ["0", "1"]
+    assert key not in pod_of(workload(), "w-0-pc-a")["metadata"]["labels"]
 
 
 def test_the_users_variables_follow_ours_and_never_hide_them():

@@ -229,7 +229,7 @@ class World:
             image = self.cliques[one.clique].spec.pod_spec["containers"][0]["image"].rpartition(":")[2]
             one.ready = one.node and (image not in self.broken or one.ready)
         for name, held in self.cliques.items():
-            if self.ready_of(name) >= held.spec.minimum:
+            if self.ready_of(name) >= held.spec.min_available:
                 document = msgspec.to_builtins(held)
                 document["status"]["recovery"] = {"healthy": True}
                 self.cliques[name] = msgspec.convert(document, PodClique)

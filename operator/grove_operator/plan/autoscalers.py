@@ -31,7 +31,7 @@ def autoscalers(owner: PodCliqueSet, replica: Replica) -> Iterator[Wanted]:
     for unit in replica.units:
         config = unit.template.spec.auto_scaling_config
         if config is not None and unit.group is None:
-            yield _autoscaler(owner, replica, CLIQUES, unit.name, config, unit.template.spec.replicas)
+            yield _autoscaler(owner, replica, CLIQUES, unit.name, config, unit.template.count)
     for group in replica.groups:
         if group.template.scale_config is not None:
             yield _autoscaler(

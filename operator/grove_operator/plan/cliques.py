@@ -18,7 +18,7 @@ from grove_operator.plan.environment import group_environment, with_environment
 from grove_operator.plan.order import Parent, parents
 from grove_operator.plan.tree import Group, Live, Replica, Unit
 
-__all__ = ["cliques", "place"]
+__all__ = ["cliques", "place", "pods_before"]
 
 SCALED: Final[tuple[Path, ...]] = (("spec", "replicas"),)
 # What a template has said, and an update has yet to reach.
@@ -89,7 +89,7 @@ def _spec(owner: PodCliqueSet, unit: Unit, waits_for: tuple[Parent, ...]) -> Map
         "roleName": template.role_name,
         "podSpec": template.pod_spec,
         "replicas": unit.asked,
-        "minAvailable": template.minimum,
+        "minAvailable": unit.minimum,
     }
     if unit.group is not None:
         spec["podSpec"] = with_environment(template.pod_spec, group_environment(_pods(owner, unit.group)))
@@ -103,7 +103,17 @@ def _spec(owner: PodCliqueSet, unit: Unit, waits_for: tuple[Parent, ...]) -> Map
 def _pods(owner: PodCliqueSet, group: Group) -> int:
     """How many pods a replica of *group* has, by the template."""
     found = (owner.spec.template.clique(name) for name in group.template.clique_names)
-    return sum(one.spec.replicas for one in found if one is not None)
+    return sum(one.count for one in found if one is not None)
+
+
+def pods_before(owner: PodCliqueSet, unit: Unit) -> int:
+    """How many pods of a group's replica come before those of *unit*, by the template.
+
+    Not by live counts: a rank must not change under a container that runs.
+    """
+    names = unit.group.template.clique_names if unit.group is not None else ()
+    before = names[: names.index(unit.template.name)] if unit.template.name in names else ()
+    return sum(one.count for name in before if (one := owner.spec.template.clique(name)) is not None)
 
 
 def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:

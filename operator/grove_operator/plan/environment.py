@@ -32,6 +32,7 @@ def group_environment(pods: int) -> list[Document]:
         _label("GROVE_PCSG_NAME", L.GROUP),
         _value("GROVE_PCSG_TEMPLATE_NUM_PODS", str(pods)),
         _label("GROVE_PCSG_INDEX", L.GROUP_REPLICA),
+        _label("GROVE_PCSG_POD_INDEX", L.GROUP_POD_INDEX),
     ]
 
 

@@ -97,7 +97,7 @@ def _pod_group(namespace: str, unit: Unit, pods: Sequence[str]) -> dict[str, Any
     return {
         "name": unit.name,
         "podReferences": [{"namespace": namespace, "name": name} for name in sorted(pods)],
-        "minReplicas": unit.template.spec.minimum,
+        "minReplicas": unit.minimum,
     }
 
 

@@ -44,7 +44,7 @@ def parents(template: SetTemplate, replica: Replica) -> Mapping[str, tuple[Paren
             places.setdefault((unit.gang, unit.template.name), []).append(unit)
     return {
         unit.name: tuple(
-            Parent(parent.name, parent.template.spec.minimum)
+            Parent(parent.name, parent.minimum)
             for name in wanted.get(unit.template.name, ())
             for parent in places.get((unit.gang, name), ())
         )

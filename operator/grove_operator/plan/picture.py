@@ -43,7 +43,7 @@ class CliqueSeen(msgspec.Struct, frozen=True, dict=True):
     @property
     def minimum(self) -> int:
         """How many must be there; 0 for a clique that is scaled to 0."""
-        return min(self.unit.template.spec.minimum, self.unit.count)
+        return min(self.unit.minimum, self.unit.count)
 
 
 class Picture(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from grove_dp.kube.objects import PODS
 from grove_operator import naming
 from grove_operator.api import CLIQUES, PodClique, PodCliqueSet
 from grove_operator.naming import GATE, Component, L
-from grove_operator.plan.cliques import place
+from grove_operator.plan.cliques import place, pods_before
 from grove_operator.plan.documents import FROM_TEMPLATE, Document, Wanted, document, from_template
 from grove_operator.plan.environment import pod_environment, with_environment
 from grove_operator.plan.order import Parent
@@ -96,6 +96,8 @@ def pod(
         L.POD_INDEX: str(index),
         L.TEMPLATE_HASH: clique.metadata.label(L.TEMPLATE_HASH) or unit.hash,
     }
+    if unit.group is not None:
+        marks[L.GROUP_POD_INDEX] = str(pods_before(owner, unit) + index)
     return document(
         PODS,
         name,
@@ -124,6 +126,8 @@ def lost_marks(
         held = one.metadata.labels or {}
         index = one.index
         wanted = marks if index is None else {**marks, L.POD_INDEX: str(index)}
+        if unit.group is not None and index is not None and L.GROUP_POD_INDEX not in held:
+            wanted = {**wanted, L.GROUP_POD_INDEX: str(pods_before(owner, unit) + index)}
         if one.living and not wanted.items() <= held.items():
             yield one, {key: value for key, value in wanted.items() if held.get(key) != value}
 

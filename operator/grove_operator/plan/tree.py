@@ -39,6 +39,7 @@ class Live(msgspec.Struct, frozen=True):
     cliques: Mapping[str, int] = {}
     groups: Mapping[str, int] = {}
     owners: Mapping[str, Meta] = {}  # the groups: cliques can be made once their owner has a uid
+    minimums: Mapping[str, int] = {}  # minAvailable of cliques: it stays, where a template says nothing of it
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -60,6 +61,7 @@ class Unit(msgspec.Struct, frozen=True):
     gang: str
     asked: int
     count: int
+    minimum: int  # minAvailable
     group: Group | None = None
     index: int = 0  # within the group
 
@@ -143,9 +145,22 @@ def _group(set_name: str, live: Live, index: int, template: GroupTemplate) -> Gr
 
 def _standalone(set_name: str, live: Live, index: int, template: CliqueTemplate, hash_: str) -> Unit:
     name = naming.clique(set_name, index, template.name)
-    asked = live.cliques.get(name, template.spec.replicas)
-    gang = naming.base_gang(set_name, index)
-    return Unit(name, template, hash_, index, gang, asked, effective(asked, template.spec.minimum))
+    return _unit(live, name, template, hash_, index, naming.base_gang(set_name, index))
+
+
+def _unit(
+    live: Live,
+    name: str,
+    template: CliqueTemplate,
+    hash_: str,
+    replica: int,
+    gang: str,
+    group: Group | None = None,
+    index: int = 0,
+) -> Unit:
+    asked = live.cliques.get(name, template.count)
+    minimum = template.spec.min_available or live.minimums.get(name) or template.count
+    return Unit(name, template, hash_, replica, gang, asked, effective(asked, minimum), minimum, group, index)
 
 
 def _members(
@@ -160,6 +175,4 @@ def _members(
             if template is None:
                 continue  # refused by validation; what there is can still run
             name = naming.group_clique(group.name, place, clique)
-            asked = live.cliques.get(name, template.spec.replicas)
-            count = effective(asked, template.spec.minimum)
-            yield Unit(name, template, hashes[clique], index, gang, asked, count, group, place)
+            yield _unit(live, name, template, hashes[clique], index, gang, group, place)

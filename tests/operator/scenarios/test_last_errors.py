@@ -3,6 +3,7 @@
 import pytest
 from grove_operator.api import CLIQUES, GANGS, GROUPS, SERVICE_ACCOUNTS, SERVICES, SETS
 
+from grove_dp.kube.objects import Resource
 from tests.operator.scenarios.harness import replicas, scenario
 from tests.operator.scenarios.test_objects import a_set, clique, roomy
 from tests.operator.scenarios.world import condition, controller, name
@@ -214,3 +215,25 @@ async def test_a_new_operator_finds_the_same_trouble_and_writes_nothing_of_it(sc
     assert len(await events(scene, "Forbidden")) == 1
     scene.cluster.faults.clear()
     await scene.reaches(running=20)
+
+
+@scenario(real="only")
+async def test_what_the_real_api_server_refuses_is_told_and_forgotten_when_it_is_mended(scene):
+    limits = Resource("", "v1", "limitranges", "LimitRange")
+
+    def spec(memory):
+        return {"limits": [{"type": "Container", "max": {"memory": memory}, "default": {"memory": memory}}]}
+
+    await scene.api.create(limits.path(scene.namespace), plain(limits, "small", spec=spec("10Mi")))
+    await scene.nodes(10)
+    await scene.apply("workload1")
+    world = await told(scene, "Invalid", within_s=30)
+    assert "must be less than or equal to memory limit of 10Mi" in errors(world)[0]["description"]
+    await scene.until(lambda world: codes(world, CLIQUES, "wl1-0-pc-a") == ["Invalid"], 30)
+    await scene.clock.sleep(2.5)
+    mark = len(scene.writes)
+    await scene.clock.sleep(3)
+    assert not status_writes(scene, mark), "\n".join(map(str, status_writes(scene, mark)))
+    assert len(await events(scene, "Invalid")) == 1
+    await scene.api.merge(limits.path(scene.namespace, "small"), {"spec": spec("1Gi")})
+    await scene.until(lambda world: world.count() == (10, 0) and not errors(world), 60)
