@@ -34,7 +34,7 @@ from grove_operator.gang.members import Group, Members, members
 from grove_operator.gang.pins import GangKey, GangTimes, Pins
 from grove_operator.gang.places import LEAVING, SPREAD, Found, Places
 from grove_operator.gang.queue import Fence, Turn, fenced, starving
-from grove_operator.gang.release import Releases
+from grove_operator.gang.releases import Releases
 from grove_operator.gang.reports import PREEMPTING, Reports, WaitMeter
 from grove_operator.held import Held
 from grove_operator.plan.picture import Waiting

@@ -10,7 +10,7 @@ from grove_operator.gang.lookout import Lookout
 from grove_operator.gang.pins import GangTimes, late_at, taken_back
 from grove_operator.gang.places import Places
 from grove_operator.gang.queue import Turn
-from grove_operator.gang.release import Releases
+from grove_operator.gang.releases import Releases
 from grove_operator.held import Held
 from grove_operator.pods import Pod
 

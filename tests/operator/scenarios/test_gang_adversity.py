@@ -7,7 +7,7 @@ from tests.operator.scenarios.harness import scenario
 from tests.operator.scenarios.preempting import preempting, priority
 from tests.operator.scenarios.test_gang_preemption import full_of_plain_pods, gang
 from tests.operator.scenarios.test_gang_scheduling import eight
-from tests.operator.scenarios.test_topology import a_set, clique, cluster, domains
+from tests.operator.scenarios.test_topology import HOST, a_set, clique, cluster, domains
 from tests.operator.scenarios.world import condition, name
 
 STARVED_S = 300
@@ -153,13 +153,21 @@ async def test_pods_with_volumes_wait_for_room_too(scene):
     await scene.reaches("one", running=3)
 
 
-@scenario
-async def test_pods_with_volumes_keep_to_one_domain(scene):
+@scenario(real=True)
+async def test_pods_that_keep_apart_from_others_keep_to_one_domain(scene):
+    """That depends on where the others are: the scheduler chooses the nodes, we the rack."""
     await cluster(scene, 14)
-    await squat(scene, 2)
-    await scene.apply(a_set(clique("w", 4), required="rack"), with_a_volume)
+    await scene.cordon(*scene.all_nodes[:4])
+
+    def apart(document):
+        term = {"topologyKey": HOST, "labelSelector": {"matchLabels": {"grove.io/podclique": "t-0-w"}}}
+        affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        document["spec"]["template"]["cliques"][0]["spec"]["podSpec"]["affinity"] = affinity
+
+    await scene.apply(a_set(clique("w", 4), required="rack"), apart)
     world = await scene.reaches(running=4)
     assert len(domains(world, "rack")) == 1
+    assert not [pod for pod in world.read.values() if pod.pinned]
 
 
 @scenario
