@@ -459,6 +459,9 @@ def assert_told(faults, path, kind, words):
 
 def test_a_good_set_has_no_faults_and_no_warnings():
     assert validate(good_set(), None, WORLD) == validate(good_set())
+    assert not validate(
+        changed(good_set(), "metadata.annotations", {"grove.io/mnnvl-group": "none"})
+    ).warnings
     assert faults_of(good_set()) == ()
     assert validate(good_set()).warnings == ()
 
@@ -761,6 +764,14 @@ def test_what_the_cluster_has_is_not_checked_where_nobody_knows():
             "no effect under OnDelete",
         ),
         (constrained(packed("rack", preferred="zone")), "has no effect"),
+        (
+            changed(good_set(), f"{C}[0].resourceSharing", [{"name": "gpus", "scope": "PerReplica"}]),
+            f"{C}[0].resourceSharing: this operator makes no ResourceClaims",
+        ),
+        (
+            changed(good_set(), "metadata.annotations", {"grove.io/mnnvl-group": "fabric"}),
+            "this operator makes no ComputeDomains",
+        ),
     ],
 )
 def test_what_is_allowed_but_surprises_is_a_warning(document, words):

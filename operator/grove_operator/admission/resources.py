@@ -7,9 +7,10 @@ from grove_operator.admission.drafts import Sharing
 from grove_operator.admission.faults import Fault, duplicate, invalid, not_found, not_supported, required
 from grove_operator.admission.subject import TEMPLATE, Rule, Subject
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "WARNINGS"]
 
 SCOPES: Final = ("AllReplicas", "PerReplica")
+FABRIC: Final = "grove.io/mnnvl-group"  # annotation that asks for a ComputeDomain
 
 
 def claim_templates_are_complete(subject: Subject) -> Iterator[Fault]:
@@ -64,6 +65,31 @@ RULES: Final[tuple[Rule, ...]] = (
     sharing_refers_to_templates,
     filters_name_what_is_there,
 )
+
+
+def claims_are_not_made(subject: Subject) -> Iterator[str]:
+    """The fields are held to Grove's rules, and nothing comes of them: whoever needs devices has to know."""
+    for path, shared in _levels(subject):
+        if shared:
+            yield (
+                f"{path}: this operator makes no ResourceClaims, and pods start without them;"
+                " name claims or their templates in podSpec.resourceClaims"
+            )
+
+
+def fabrics_are_not_made(subject: Subject) -> Iterator[str]:
+    marked = [("metadata", subject.meta.annotations)]
+    marked += [(path, clique.annotations) for path, clique in subject.cliques()]
+    marked += [(path, group.annotations) for path, group in subject.groups()]
+    for path, annotations in marked:
+        if annotations.get(FABRIC, "none") != "none":
+            yield (
+                f"{path}.annotations[{FABRIC}]: this operator makes no ComputeDomains; pods start without:"
+                " make one, and name its claim template in podSpec.resourceClaims"
+            )
+
+
+WARNINGS: Final = (claims_are_not_made, fabrics_are_not_made)
 
 
 def _filters(

@@ -68,6 +68,7 @@ WARNINGS: Final[tuple[Callable[[Subject], Iterable[str]], ...]] = (
     *cliques.WARNINGS,
     *order.WARNINGS,
     *rollout.WARNINGS,
+    *resources.WARNINGS,
     *topology.WARNINGS,
 )
 
