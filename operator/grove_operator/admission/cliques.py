@@ -236,6 +236,7 @@ RESERVED: Final = frozenset(
         "GROVE_PCLQ_POD_INDEX",
         "GROVE_PCSG_NAME",
         "GROVE_PCSG_INDEX",
+        "GROVE_PCSG_POD_INDEX",
         "GROVE_PCSG_TEMPLATE_NUM_PODS",
     ]
 )

@@ -93,7 +93,12 @@ GROVES = {
     "GROVE_PCLQ_POD_INDEX",
     "GROVE_HEADLESS_SERVICE",
 }
-OF_GROUPS = {"GROVE_PCSG_NAME", "GROVE_PCSG_INDEX", "GROVE_PCSG_TEMPLATE_NUM_PODS"}
+OF_GROUPS = {
+    "GROVE_PCSG_NAME",
+    "GROVE_PCSG_INDEX",
+    "GROVE_PCSG_POD_INDEX",
+    "GROVE_PCSG_TEMPLATE_NUM_PODS",
+}
 
 
 def made_of(world, kind, owner):
@@ -142,9 +147,12 @@ async def test_each_is_made_into_the_objects_that_grove_makes_of_it(scene):
         member = L.GROUP in labels(pod)
         assert variables.keys() >= GROVES
         assert OF_GROUPS & variables.keys() == (OF_GROUPS if member else set())
-        if labels(pod)[L.PART_OF] == "env-demo-pcsg":
-            assert variables["GROVE_PCSG_TEMPLATE_NUM_PODS"] == "4"
         own = f"{variables['GROVE_PCLQ_NAME']}-{variables['GROVE_PCLQ_POD_INDEX']}"
         assert f"{own}.{variables['GROVE_HEADLESS_SERVICE']}" == address(pod)
         assert variables.get("ADDRESS", address(pod)) == address(pod)
         assert variables.get("LEADER", address(pod)) in addresses
+    for index in ("0", "1"):
+        engine = [environment(pod) for pod in world.crew(f"env-demo-pcsg-0-model-instance-{index}-")]
+        assert {one["GROVE_PCSG_TEMPLATE_NUM_PODS"] for one in engine} == {"4"}
+        ranks = {one["RANK"]: one["GROVE_PCLQ_NAME"].rpartition("-")[-1] for one in engine}
+        assert ranks == {"0": "leader", "1": "worker", "2": "worker", "3": "worker"}
