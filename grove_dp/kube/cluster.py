@@ -4,9 +4,10 @@ The package does what must not be written twice: kubeconfig, exec plugins, OIDC,
 on disk, TLS. Its typed models are left out: they decode 124 times slower than a Struct of the few fields
 wanted, and a read, changed and written object loses the fields that a newer server knows and they do not.
 
-A refused credential (401) is read again from where it came from, once per RELOAD_S, and the call repeated: a
-kubeconfig that was renewed on disk needs no restart. Connections ask for a sign of life after KEEPALIVE_S,
-so one whose other end went away in silence is noticed in half a minute.
+A refused credential (401) is read again from where it came from, once per RELOAD_S, and the call repeated. So
+is the authority, where the API server shows a certificate of another. What was renewed on disk needs no
+restart. Connections ask for a sign of life after KEEPALIVE_S, so one whose other end went away in silence is
+noticed in half a minute.
 """
 
 import asyncio
@@ -139,7 +140,7 @@ class Cluster:
             ) as answer:
                 return Answer(answer.status, _lower(answer), await answer.read())
         except aiohttp.ClientError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+            raise await self._unreached(error) from error
 
     @asynccontextmanager
     async def stream(self, target: str, headers: Mapping[str, str]) -> AsyncIterator[Stream]:
@@ -154,7 +155,12 @@ class Cluster:
                 finally:
                     _cut(answer)
         except aiohttp.ClientError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+            raise await self._unreached(error) from error
+
+    async def _unreached(self, error: aiohttp.ClientError) -> ConnectionError:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            await self._reload()  # the next try may know its authority
+        return ConnectionError(str(error) or type(error).__name__)
 
     async def _signed(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")

@@ -46,6 +46,7 @@ LIST_TIMEOUT_S: Final = 60.0
 WATCH_S: Final = (300.0, 600.0)  # asked of the server, by chance between: not all watches end at once
 QUIET_S: Final = 150.0  # bookmarks come each minute
 LISTED_AFTER: Final = 5  # failures in a row: the version that we go on from may be what fails
+AGAIN_S: Final = 10.0  # at most between two tries: what was away for long is seen soon after it is back
 HEALTHY_S: Final = 5.0  # a watch that held so long was none of a row of failures
 
 
@@ -186,7 +187,7 @@ class Informer(Generic[T]):
 
     async def run(self) -> NoReturn:
         """List and watch until cancelled. No error ends it."""
-        backoff = Backoff(self._rng)
+        backoff = Backoff(self._rng, limit_s=AGAIN_S)
         while True:
             started = self._clock.now()
             try:

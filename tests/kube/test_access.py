@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from base64 import b64encode
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -9,9 +11,10 @@ import pytest
 import yaml
 from aiohttp import web
 
-from grove_dp.kube import access, cluster, errors
+from grove_dp.kube import access, certificates, cluster, errors
 from grove_dp.kube.access import connect
 from grove_dp.kube.errors import ApiError, ApiUnreachable, NoCluster
+from grove_dp.kube.tls import Face
 
 THINGS = "/api/v1/namespaces/web/things"
 
@@ -47,11 +50,14 @@ async def server():
     await runner.cleanup()
 
 
-def kubeconfig(path, url, token="secret"):
+def kubeconfig(path, url, token="secret", trusted=""):
+    at = {"server": url}
+    if trusted:
+        at["certificate-authority-data"] = b64encode(trusted.encode()).decode()
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "clusters": [{"name": "c", "cluster": at}],
         "users": [{"name": "u", "user": {"token": token}}, {"name": "other", "user": {"token": "another"}}],
         "contexts": [
             {"name": "x", "context": {"cluster": "c", "user": "u"}},
@@ -181,6 +187,31 @@ async def test_a_renewed_kubeconfig_is_read_when_the_old_credential_is_refused(s
             await api.get(THINGS)
         await api.get(THINGS)
         assert server.seen[-1][2]["Authorization"] == "Bearer new"
+
+
+async def test_a_renewed_authority_is_read_when_the_api_server_shows_a_certificate_of_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cluster, "RELOAD_S", 0.0)
+    first, second = (certificates.serving(["localhost"], time.time()) for _ in range(2))
+    face, seen = Face(), Server()
+    face.renew(first[0])
+    runner = web.ServerRunner(web.Server(seen.answer), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=face.context).start()
+    url = f"https://localhost:{runner.addresses[0][1]}"
+    path = tmp_path / "config"
+    async with await connect(kubeconfig(path, url, trusted=first[1])) as api:
+        seen.headers = {"Connection": "close"}
+        await api.get(THINGS)
+        face.renew(second[0])
+        with pytest.raises(ApiUnreachable, match="certificate verify failed"):
+            await api.get(THINGS)
+        kubeconfig(path, url, trusted=second[1])
+        with pytest.raises(ApiUnreachable):
+            await api.get(THINGS)
+        await api.get(THINGS)
+    await runner.cleanup()
 
 
 async def test_a_refused_credential_is_not_read_again_at_every_call(server, tmp_path):
