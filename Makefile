@@ -9,6 +9,7 @@ ARGS  ?=
 
 C_FILES = $(wildcard $(patsubst %,csrc/%/*.c,base wire route meter plane)) # the tests: csrc/Makefile
 C_WARN  = -std=c11 -D_GNU_SOURCE= -Wall -Wextra -Wconversion -Werror -Icsrc/include
+SAN     = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
 
 .DEFAULT_GOAL := help
 .PHONY: help dev build controlplane test test-all test-vllm check gates bench bench-proxy bench-routing bench-metering bench-kube bench-operator bench-page bench-external bench-quality bench-quality-full demo csan csan-serve ctsan coom cfuzz clean

@@ -155,6 +155,13 @@ static bool gdp_wanted(const char *name, char **names, int n)
     return n == 0;
 }
 
+static bool gdp_is_known(const char *name)
+{
+    for (size_t i = 0; i < GDP_ENTRIES; i++)
+        if (strcmp(gdp_entries[i].name, name) == 0) return true;
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     const char *kind = "--units";
@@ -163,6 +170,11 @@ int main(int argc, char **argv)
     if (at < argc && argv[at][0] == '-') kind = argv[at++];
     const bool fuzz = strcmp(kind, "--fuzz") == 0;
     if (fuzz && at < argc) seconds = atof(argv[at++]);
+    for (int i = at; i < argc; i++) {
+        if (gdp_is_known(argv[i])) continue;
+        fprintf(stderr, "nothing is called %s\n", argv[i]);
+        return 2;
+    }
     for (size_t i = 0; i < GDP_ENTRIES; i++) {
         const gdp_entry *e = &gdp_entries[i];
         if (strcmp(e->kind, kind) != 0 || !gdp_wanted(e->name, argv + at, argc - at)) continue;
