@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "ClusterPlan"]
 
+_FAREWELL_S: Final = 0.5  # of the frontend: what it still streams when the demo ends, nobody reads
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -141,7 +142,7 @@ class Cluster:
         self._run(self.fleet.run())
         await up.enter_async_context(ScalingAdmin(self.fleet, port=self.scaling_port))
         self._frontend = Child("frontend", self._serve_command(), folder / "frontend.log")
-        up.push_async_callback(end_all, [self._frontend])
+        up.push_async_callback(end_all, [self._frontend], _FAREWELL_S)
         await self._frontend.start()
         up.callback(self._admin.close)
         await self._until(self._frontend_lives, "the frontend answers")

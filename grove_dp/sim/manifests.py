@@ -15,7 +15,7 @@ _DRAIN: Final = "--shutdown-timeout 20"
 
 
 def clique_set(replicas: int, port: int, flags: str, version: int = 1) -> dict[str, Any]:
-    """So many workers with a GPU each; an update may add one before it takes one away."""
+    """So many workers with a GPU each; an update adds one before it takes one away."""
     said = (
         f"worker-sim --host $(POD_IP) --port {port} --enable-prompt-tokens-details {_EVENTS} {_DRAIN} {flags}"
     )
@@ -32,7 +32,7 @@ def clique_set(replicas: int, port: int, flags: str, version: int = 1) -> dict[s
         "roleName": COMPONENT,
         "replicas": replicas,
         "minAvailable": 1,
-        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1},
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
         "podSpec": {"containers": [container]},
     }
     return {

@@ -54,11 +54,11 @@ def line(system: System) -> str:
     if not run.samples:
         return ""
     sample, report, first = run.samples[-1], run.report, _recent(run)
-    p50, p99 = (first.at(share) * 1e3 for share in (0.5, 0.99))
+    p50, p99 = (f"{first.at(share) * 1e3:,.0f} ms" if first.count else "–" for share in (0.5, 0.99))
     phase = system.plan.tide.phase(sample.at_s)
     return (
         f"{system.age_s:5.1f} s  {run.name}, {phase}: {_sent(run):.0f} requests/s, "
-        f"{_tokens(run):,.0f} tokens/s, ttft p50 {p50:,.0f} ms p99 {p99:,.0f} ms; {sample.queued} wait, "
+        f"{_tokens(run):,.0f} tokens/s, ttft p50 {p50} p99 {p99}; {sample.queued} wait, "
         f"{sample.in_flight} in flight, {report.ok} ok, {run.failed} failed; {_replicas(sample)}"
     )
 

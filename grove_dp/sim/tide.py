@@ -1,13 +1,15 @@
 """A load that comes and goes: conversations all the time, and many more for a while.
 
-    rate          ______
-                 /      \\        rises and falls over `ramp_s`
-         _______/        \\_______
-          calm     busy     calm
+    rate           ____
+                 /     |
+               /       |          rises over `rise_s`, falls over `fall_s`
+         ____/          |_______
+         calm    busy      calm
 
 Those of the rush are on the same applications (their system prompts are in the caches), but of other people:
 nothing else of them is known. With the defaults a worker of the demo is good for 3 to 4 requests a second,
-so one is enough for the calm, and the rush wants five.
+so one is enough for the calm, and the rush wants five. It rises slowly, since a decision needs to have seen
+it and a worker has to start, and is over at once: workers that follow it are not idle for long.
 """
 
 from __future__ import annotations
@@ -32,12 +34,13 @@ _APART: Final = 1 << 40  # between the block ids of the rush and those of the ot
 class Tide(msgspec.Struct, frozen=True):
     """When there is how much; the seconds of the parts, and the rates of requests in them."""
 
-    calm_s: float = 6.0
-    busy_s: float = 26.0
-    after_s: float = 20.0
-    ramp_s: float = 12.0  # at either end of what is busy
+    calm_s: float = 5.0
+    busy_s: float = 19.0
+    after_s: float = 28.0
+    rise_s: float = 12.0  # of what is busy
+    fall_s: float = 3.0
     calm: Conversations = Conversations(rate=1.0, answer_tokens=32)
-    rush: Conversations = Conversations(rate=15.0, answer_tokens=32, seed=1)
+    rush: Conversations = Conversations(rate=14.0, answer_tokens=32, seed=1)
 
     @property
     def for_s(self) -> float:
@@ -57,7 +60,7 @@ class Tide(msgspec.Struct, frozen=True):
     def _rush(self) -> Iterator[TraceRequest]:
         shared, rng = self.rush.applications * self.rush.system_blocks, Random(self.rush.seed)
         for asked in self.rush.requests(self.busy_s):
-            if rng.random() * self.ramp_s > min(asked.at_s, self.busy_s - asked.at_s):
+            if rng.random() > min(asked.at_s / self.rise_s, (self.busy_s - asked.at_s) / self.fall_s):
                 continue  # not yet, or no more
             blocks = tuple(block if block < shared else block + _APART for block in asked.hash_ids)
             yield msgspec.structs.replace(asked, at_s=asked.at_s + self.calm_s, hash_ids=blocks)

@@ -99,7 +99,7 @@ def _requests(demo: Demo, seen: tuple[float, float], inner: int) -> RenderableTy
     elapsed_s = min(demo.elapsed_s, demo.act.for_s)
     return Text.assemble(
         f"{elapsed_s:4.1f} s of {demo.act.for_s:.0f} s   {seen[0]:.1f} answers/s  {seen[1]:,.0f} tokens/s   ",
-        f"{report.hit_rate:.0%} of prompt tokens from caches\n",
+        f"{report.hit_rate:.0%} cached\n",
         (f"{report.sent}", "bold"),
         f" sent  {report.in_flight} in flight  ",
         (f"{report.ok} ok", "green"),

@@ -26,7 +26,8 @@ SMALL = Tide(
     calm_s=2.0,
     busy_s=9.0,
     after_s=10.0,
-    ramp_s=1.0,
+    rise_s=1.0,
+    fall_s=1.0,
     calm=Conversations(rate=1.0, answer_tokens=16),
     rush=Conversations(rate=8.0, answer_tokens=24, seed=1),
 )
