@@ -16,11 +16,12 @@ with it, and `restarts` counts that. Frontends are told apart by their address.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from grove_dp.clock import Clock
 from grove_dp.errors import GroveError
@@ -90,6 +91,7 @@ class Merged(NamedTuple):
     curves: tuple[CurveSignal, ...]  # of the frontend that has learnt from most
     startups: tuple[float, ...]
     itl_s: float
+    left: tuple[WorkerNow, ...] = ()  # workers that went within the window: what they did in it was load, too
 
     @property
     def complete(self) -> bool:
@@ -114,15 +116,21 @@ class _Frontend:
         self.trouble = "NotAskedYet"
         self.history: deque[Signals] = deque()  # of this boot, the last window and one before it
         self.losses: deque[tuple[float, int]] = deque()
+        self.left: dict[str, WorkerSignal] = {}  # workers as last told of, while the window tells of them
 
     def took(self, told: Signals, now: float, window_s: float) -> None:
         if told.boot_id != self.boot_id:
             self.restarts += bool(self.boot_id)
             self.boot_id = told.boot_id
             self.history.clear()
+            self.left.clear()
         if told.lost:
             self.losses.append((now, told.lost))
         self.next_seq, self.trouble = told.next_seq, ""
+        if self.history:
+            self.left |= {worker.id: worker for worker in self.history[-1].workers}
+        for worker in told.workers if self.left else ():
+            self.left.pop(worker.id, None)
         self.history.append(told)
         begin = told.now_ns - window_s * 1e9
         while len(self.history) > 2 and self.history[1].now_ns <= begin:
@@ -211,6 +219,7 @@ class Frontends:
             curves=tuple(_curves(latest)),
             startups=tuple(took for told in latest for took in told.startups),
             itl_s=min((told.itl_s for told in latest), default=0.0),
+            left=tuple(_left(there.values())),
         )
 
 
@@ -227,14 +236,31 @@ def _workers(frontends: Iterable[_Frontend]) -> Iterable[WorkerNow]:
     return found.values()
 
 
-def _first_told(history: deque[Signals]) -> dict[str, WorkerSignal]:
-    """What the window first told of each worker.
+def _left(frontends: Iterable[_Frontend]) -> Iterable[WorkerNow]:
+    """Rates of workers that are not there any more; nothing of them is in flight."""
+    found: dict[str, WorkerNow] = {}
+    for frontend in frontends:
+        if not frontend.left:
+            continue
+        first = _first_told(frontend.history, frontend.left.keys())
+        for id_, told in list(frontend.left.items()):
+            if id_ not in first:
+                del frontend.left[id_]
+                continue
+            gone = structs.replace(told, state="gone", inflight=0, prefill=0.0, decode=0.0, backlog_s=0.0)
+            one = _worker(gone, first[id_], frontend.span_s)
+            found[id_] = _both(found[id_], one) if id_ in found else one
+    return found.values()
+
+
+def _first_told(history: deque[Signals], ids: Collection[str] = ()) -> dict[str, WorkerSignal]:
+    """What the window first told of each worker that is there, and of those in *ids*.
 
     Of one that came within it that is later than the window's beginning: its work since then counts at once,
     or a set that grows would seem to have less to do with every worker that takes a share of the load.
     """
     first = {told.id: told for told in history[0].workers}
-    late = {told.id for told in history[-1].workers} - first.keys()
+    late = {*(told.id for told in history[-1].workers), *ids} - first.keys()
     for told in (one for answer in history if late for one in answer.workers if one.id in late):
         first.setdefault(told.id, told)
     return first

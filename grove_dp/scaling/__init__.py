@@ -7,7 +7,8 @@
 `spec`       what a TokenAutoscaler wants; `crds` the definition made of it
 `kinds`      the objects that are read: TokenAutoscaler, parts of Grove's, HPAs
 `tree`       a PodCliqueSet as what can be scaled: components, targets, units; `reading` makes it
-`signals`    all frontends as one snapshot, that says itself what is missing; `demand` its values
+`lookout`    asks all frontends, once for all autoscalers that name the same ones
+`signals`    what they tell as a snapshot, that says itself what is missing; `demand` its values
 `decide`     replicas wished for, by component: the function that a better algorithm replaces
 `levels`     which PodClique, scaling group or set moves
 `guards`     objections to a move, in order

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -38,6 +39,7 @@ from grove_dp.scaling.kinds import (
     Hpa,
     TokenAutoscaler,
 )
+from grove_dp.scaling.lookout import Lookout
 from grove_dp.scaling.loop import Loop, no_set
 from grove_dp.scaling.plan import Decision
 from grove_dp.scaling.reading import PART_OF
@@ -52,6 +54,7 @@ __all__ = ["Fleet", "lease_name"]
 MANAGED: Final = "app.kubernetes.io/managed-by=grove-operator"
 SILENT_S: Final = 200.0  # bookmarks come each minute: what we know of the cluster may be old
 ALL: Final = "*"
+FRESH_S: Final = 1.0  # what frontends told so lately is not asked for again by another autoscaler
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ class Fleet:
         )
         self._telling = Telling(api, self._autoscalers, clock, rng, identity=identity, dry_run=dry_run)
         self._running: dict[str, _Running] = {}  # by the key of the autoscaler
+        self._lookouts: WeakValueDictionary[tuple[str, ...], Lookout] = WeakValueDictionary()
         self._changed = asyncio.Event()
         self._objected: set[tuple[str, str]] = set()  # what is wrong with autoscalers, by key
 
@@ -246,8 +250,7 @@ class Fleet:
         loop = Loop(
             lambda: self._running[key].one,
             self._look,
-            self._where(one.spec.frontends or self._settings.frontends),
-            Frontends(self._fetch, self._clock, window_s=self._settings.window_seconds),
+            self._lookout(one.spec.frontends or self._settings.frontends),
             Actuator(
                 self._api,
                 dry_run=self._dry_run,
@@ -259,6 +262,15 @@ class Fleet:
         )
         work = loop.run() if candidate is None else lead_as(candidate, loop.run, stuck=self._stuck)
         return _Running(one, group.create_task(work, name=f"scaling {key}"), loop, candidate)
+
+    def _lookout(self, named: tuple[str, ...]) -> Lookout:
+        """The one for these frontends; it is gone with the last autoscaler that looks from it."""
+        found = self._lookouts.get(named)
+        if found is None:
+            frontends = Frontends(self._fetch, self._clock, window_s=self._settings.window_seconds)
+            fresh_s = min(FRESH_S, self._settings.tick_seconds / 2)
+            found = self._lookouts[named] = Lookout(self._where(named), frontends, self._clock, fresh_s)
+        return found
 
     def _look(self, one: Autoscaler) -> tuple[Objects | None, tuple[str, ...]]:
         """What there is of its set."""

@@ -13,11 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from grove_dp.clock import Clock
-from grove_dp.metering.external.overview import Found, Where
-from grove_dp.metering.merging import Frontends
 from grove_dp.scaling.actuator import Actuator, Outcome
 from grove_dp.scaling.drains import marked
 from grove_dp.scaling.kinds import Autoscaler
+from grove_dp.scaling.lookout import Lookout
 from grove_dp.scaling.plan import Decision, Memory, marker, plan
 from grove_dp.scaling.reading import tree
 from grove_dp.scaling.reporting import explanation
@@ -26,7 +25,6 @@ from grove_dp.scaling.tree import Objects
 
 __all__ = ["Look", "Loop", "Told", "no_set"]
 
-RESOLVE_S: Final = 5.0
 DRAINING_S: Final = 2.0
 REMEMBERED: Final = 64
 
@@ -48,8 +46,7 @@ class Loop:
         self,
         one: Callable[[], Autoscaler],
         look: Look,
-        where: Where,
-        frontends: Frontends,
+        lookout: Lookout,
         actuator: Actuator,
         told: Told,
         clock: Clock,
@@ -59,14 +56,11 @@ class Loop:
         """*one* is read anew for each tick, *look* reads the cluster, *told* gets every decision."""
         self._one = one
         self._look = look
-        self._where = where
-        self._frontends = frontends
+        self._lookout = lookout
         self._actuator = actuator
         self._told = told
         self._clock = clock
         self._tick_s = tick_s
-        self._found = Found(())
-        self._look_at = 0.0
         self._memory = Memory()
         self._said = ""
         self._over = False
@@ -96,8 +90,7 @@ class Loop:
     async def tick(self) -> Decision | None:
         """One pass; safe to run twice, safe to miss. None: there is no set."""
         one = self._one()
-        await self._resolve()
-        polled = await self._frontends.poll()
+        view = await self._lookout.look()
         if self._over:
             return None
         objects, old = self._look(one)
@@ -109,10 +102,10 @@ class Loop:
         seen = snapshot(
             one.spec,
             one.namespace,
-            self._frontends.merged(),
-            polled.answers,
+            view.merged,
+            view.pods,
             self._clock.now(),
-            (*self._found.missing, *old),
+            (*view.missing, *old),
         )
         decision, memory = plan(one, tree(one.spec, objects), seen, self._memory, self._clock.wall())
         outcome = await self._actuator.carry_out(decision, marker(one), one.spec.behavior.drain_seconds)
@@ -129,12 +122,6 @@ class Loop:
         objects, _ = self._look(one)
         if objects is not None:
             await self._actuator.release(marked(tree(one.spec, objects), marker(one)))
-
-    async def _resolve(self) -> None:
-        if self._clock.now() >= self._look_at:
-            self._found = await self._where()
-            self._frontends.sync(self._found.urls)
-            self._look_at = self._clock.now() + RESOLVE_S
 
     def _note(self, explained: dict[str, Any], one: Autoscaler) -> None:
         """Keep what is new, and log it."""

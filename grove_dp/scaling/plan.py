@@ -11,7 +11,7 @@ What is remembered, and why a new leader may begin without it:
     lacking            since when components have lacked room in the set
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -29,6 +29,7 @@ from grove_dp.scaling.tree import Component, Tree
 __all__ = ["Decision", "Memory", "Step", "marker", "plan"]
 
 MARKER: Final = "grove-dp-autoscale"
+NAMED: Final = 3  # pods in a message
 GAP_SHARE: Final = 0.2  # of the hold that may pass without a look, before it begins anew
 _NOTHING: Final = Demand()
 
@@ -249,6 +250,14 @@ def _overdue(pod: Pod, wall_s: float) -> bool:
     return end is not None and end <= wall_s
 
 
+def _named(pods: Sequence[Pod]) -> str:
+    """Those that are to be empty, by name as long as they are few."""
+    names = [pod.metadata.name for pod in pods[:NAMED]]
+    if len(pods) > NAMED:
+        names.append(f"{len(pods) - NAMED} more")
+    return f"{', '.join(names)} {'is' if len(pods) == 1 else 'are'} empty"
+
+
 def _said(
     steps: tuple[Step, ...],
     seen: Snapshot,
@@ -265,9 +274,9 @@ def _said(
         return "PictureIncomplete", f"nothing is decided without {'; '.join(seen.missing)}"
     draining = next((step for step in steps if step.objection is None), None)
     if draining is not None:
-        names = ", ".join(pod.metadata.name for pod in draining.drain.waiting)
-        move = draining.move
-        return "Draining", f"{move.target.key} {move.target.replicas} -> {move.to} when {names} is empty"
+        move, waits = draining.move, _named(draining.drain.waiting)
+        to = f"{move.target.key} {move.target.replicas} -> {move.to}"
+        return "Draining", f"{to} as soon as {waits}: {move.message}"
     if steps and steps[0].objection is not None:
         move, objection = steps[0].move, steps[0].objection
         stays = f"{move.target.key} stays at {move.target.replicas}, not {move.to}"

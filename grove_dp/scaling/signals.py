@@ -9,7 +9,8 @@ kept 62 % of its promises for more GPU-hours than a target of 1.0 that kept 98 %
               of a step; or its share of pinned cache, if that is more
     queued    the work of what waits at the frontends now; what was refused or waits is in the rates, too
 
-What a frontend tells of a worker that no frontend can reach is still demand: pods are not asked.
+What a frontend tells of a worker that no frontend can reach is still demand: pods are not asked. What workers
+did that left within the window was demand, too: it comes to the others now.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from grove_dp.metering.signals import CurveSignal, Signals
 from grove_dp.scaling.demand import Demand, Occupancy, Snapshot
 from grove_dp.scaling.spec import ComponentSpec, Spec
 
-__all__ = ["snapshot"]
+__all__ = ["occupancies", "snapshot"]
 
 STARTUPS: Final = 5  # measured ones before they are believed
 
@@ -31,12 +32,13 @@ def snapshot(
     spec: Spec,
     namespace: str,
     merged: Merged,
-    answers: Mapping[str, Signals],
+    pods: Mapping[str, Occupancy],
     now: float,
     missing: Sequence[str] = (),
 ) -> Snapshot:
-    """*merged* and *answers* of the last poll, for one set. *missing*: frontends that were not even asked."""
+    """*merged* and *pods* of the last poll, for one set. *missing*: frontends that were not even asked."""
     mine = [one for one in merged.workers if _belongs(one, namespace, spec.pod_clique_set)]
+    left = [one for one in merged.left if _belongs(one, namespace, spec.pod_clique_set)]
     lost = (f"{merged.lost} records were lost",) if merged.lost else ()
     none = () if merged.frontends else ("NoFrontends",)
     bases = {*spec.models, *(one.told.base for one in mine if one.told.base)}
@@ -44,14 +46,14 @@ def snapshot(
     queues = [model for model in merged.models if served.get(model.model, model.model) in bases]
     judged = sum(model.judged for model in queues)
     demands = {
-        component.name: _demand(component, mine, queues, merged, spec.slo.itl_seconds or merged.itl_s)
+        component.name: _demand(component, mine, left, queues, merged, spec.slo.itl_seconds or merged.itl_s)
         for component in spec.components
     }
     return Snapshot(
         now=now,
         missing=(*missing, *none, *merged.missing, *lost),
         demands=demands,
-        pods=_occupancies(answers.values()),
+        pods=pods,
         startup_s=_startup(merged.startups),
         attained=sum(model.kept for model in queues) / judged if judged else None,
         queue_wait_s=quantile([model.times.queue_wait for model in queues], 0.99) if queues else 0.0,
@@ -68,18 +70,21 @@ def _belongs(worker: WorkerNow, namespace: str, name: str) -> bool:
 def _demand(
     component: ComponentSpec,
     workers: Sequence[WorkerNow],
+    left: Sequence[WorkerNow],
     queues: Sequence[ModelNow],
     merged: Merged,
     itl_s: float,
 ) -> Demand:
     mine = [one for one in workers if one.told.component == component.name]
+    worked = [*mine, *(one for one in left if one.told.component == component.name)]
     takes_new = component.role != "decode"
     queued = sum(model.queued for model in queues)
     arriving = sum(model.arrived_per_s for model in queues)
     front = [one for one in workers if one.told.role != "decode"]
-    more = _withheld(queued, arriving, sum(one.placed_per_s for one in front))
-    prefill, rate = _prefill(component, mine)
-    decode, capacity = _decode(component, mine, merged.curves, itl_s)
+    placed = sum(one.placed_per_s for one in (*workers, *left) if one.told.role != "decode")
+    more = _withheld(queued, arriving, placed)
+    prefill, rate = _prefill(component, worked)
+    decode, capacity = _decode(component, mine, worked, merged.curves, itl_s)
     share = _share(mine, front) if takes_new else 0.0
     waiting = share * sum(model.queued_tokens for model in queues)
     return Demand(
@@ -121,14 +126,18 @@ def _of_placed(mine: Sequence[WorkerNow]) -> float:
 
 
 def _decode(
-    component: ComponentSpec, mine: Sequence[WorkerNow], curves: Iterable[CurveSignal], itl_s: float
+    component: ComponentSpec,
+    mine: Sequence[WorkerNow],
+    worked: Sequence[WorkerNow],
+    curves: Iterable[CurveSignal],
+    itl_s: float,
 ) -> tuple[float | None, float]:
     """Workers that output fills, and tokens that one worker makes per second at the limit of its promise."""
     if component.role == "prefill":
         return 0.0, 0.0
     told = [one.told for one in mine if one.told.kv_capacity > 0]
     cache = sum(each.kv_tokens / each.kv_capacity for each in told) if told else None
-    tokens = sum(one.output_tokens_per_s for one in mine)
+    tokens = sum(one.output_tokens_per_s for one in worked)
     capacity = component.decode_tokens_per_second or _at_the_limit(mine, curves, itl_s)
     if capacity:
         return max(tokens / capacity, cache or 0.0), capacity
@@ -158,7 +167,7 @@ def _share(mine: Sequence[WorkerNow], front: Sequence[WorkerNow]) -> float:
 # ------------------------------------------------------------ pods
 
 
-def _occupancies(answers: Iterable[Signals]) -> dict[str, Occupancy]:
+def occupancies(answers: Iterable[Signals]) -> dict[str, Occupancy]:
     """By the pods' uids. A frontend that does not know a pod has nothing there."""
     found: dict[str, Occupancy] = {}
     for told in answers:

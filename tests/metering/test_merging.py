@@ -208,6 +208,29 @@ async def test_what_a_new_worker_does_counts_from_when_it_was_first_told_of():
     assert rates == {"w": 1.0, "new": 0.5}  # of ten seconds, five
 
 
+async def test_what_a_worker_did_that_left_counts_until_the_window_has_passed_it():
+    a = Fake()
+    frontends, _ = made(a=a)
+    a.workers = ["w", "going"]
+    await frontends.poll()
+    a.serve(1, 5.0, work_s=5.0)
+    await frontends.poll()
+    a.serve(1, 5.0, work_s=5.0)
+    a.workers = ["w"]
+    await frontends.poll()
+    merged = frontends.merged()
+    assert {worker.told.id: worker.work_s_per_s for worker in merged.workers} == {"w": 1.0}
+    [gone] = merged.left
+    assert (gone.told.state, gone.told.id, gone.inflight, gone.work_s_per_s) == ("gone", "going", 0, 0.5)
+    for _ in range(20):
+        a.serve(0, 5.0)
+        await frontends.poll()
+    assert frontends.merged().left == ()
+    a.workers = ["w", "going"]
+    await frontends.poll()
+    assert frontends.merged().left == ()
+
+
 def test_what_is_no_signals_is_refused():
     for body in (
         b"",

@@ -7,7 +7,7 @@ from grove_dp.metering.merging import Frontends
 from grove_dp.metering.records import DTYPE
 from grove_dp.metering.signals import CurveSignal, ModelSignal, Signals, WorkerSignal, decode, encode
 from grove_dp.native.plane import RECORD
-from grove_dp.scaling.signals import snapshot
+from grove_dp.scaling.signals import occupancies, snapshot
 from grove_dp.scaling.spec import ComponentSpec
 from tests.scaling.samples import spec
 
@@ -57,7 +57,7 @@ async def look(component, *answers, frontends=("a",), missing=()):
         polled = await merging.poll()
         await clock.advance(10)
     asked = spec(ComponentSpec(**({"name": "decode"} | component)), models=("tiny",))
-    return snapshot(asked, "ml", merging.merged(), polled.answers, clock.now(), missing)
+    return snapshot(asked, "ml", merging.merged(), occupancies(polled.answers.values()), clock.now(), missing)
 
 
 async def demand(component, *answers, **more):
