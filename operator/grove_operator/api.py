@@ -33,7 +33,9 @@ __all__ = [
     "NATIVE_GROUPS",
     "NODES",
     "PODS",
+    "PODS_MOST",
     "POD_GROUPS",
+    "REPLICAS_MOST",
     "ROLES",
     "ROLE_BINDINGS",
     "SECRETS",
@@ -119,6 +121,11 @@ def kind_key(resource: Resource) -> str:
         return resource.kind
     return f"{resource.kind}.{resource.version}.{resource.group}"
 
+
+# What a typing error asks for must not keep the operator from everybody else's sets; and a PodGang names
+# each of its pods, and etcd takes no object beyond 1.5 MiB.
+REPLICAS_MOST: Final = 100_000  # of a set
+PODS_MOST: Final = 10_000  # of a replica of it
 
 ANY_ORDER: Final = "CliqueStartupTypeAnyOrder"
 IN_ORDER: Final = "CliqueStartupTypeInOrder"

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from grove_operator.api import PODS_MOST
 from grove_operator.crds.core import Core
 from grove_operator.crds.definition import AGE, Column, Kind
 from grove_operator.crds.parts import CONDITIONS, GENERATION, LAST_ERRORS, auto_scaling, names
@@ -56,7 +57,7 @@ def _spec(core: Core) -> Schema:
         ["roleName", "podSpec", "replicas"],
         roleName=text("The role of its pods.", most=NAME_LENGTH),
         podSpec=described(core.pod_spec, "Its pods: fields as `kubectl explain pod.spec` tells."),
-        replicas=whole("How many pods.", least=0, default=1),
+        replicas=whole("How many pods.", least=0, most=PODS_MOST, default=1),
         minAvailable=whole("How many start together or not at all; fewer ready is a breach.", least=1),
         startsAfter=names("Cliques that must have started before."),
         autoScalingConfig=auto_scaling(core),

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from grove_operator.api import REPLICAS_MOST
 from grove_operator.crds.core import Core
 from grove_operator.crds.definition import AGE, Column, Kind
 from grove_operator.crds.parts import (
@@ -74,7 +75,7 @@ def pod_clique_set(core: Core) -> Kind:
         spec=record(
             "What a set is.",
             ["template"],
-            replicas=whole("How many of the whole system.", least=0, default=0),
+            replicas=whole("How many of the whole system.", least=0, most=REPLICAS_MOST, default=0),
             updateStrategy=record(
                 "How pods get a new template.",
                 [],

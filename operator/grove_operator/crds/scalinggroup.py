@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from grove_operator.api import PODS_MOST
 from grove_operator.crds.core import Core
 from grove_operator.crds.definition import AGE, Column, Kind
 from grove_operator.crds.parts import (
@@ -56,7 +57,7 @@ def scaling_group() -> Kind:
         spec=record(
             "What a group is.",
             ["cliqueNames", "replicas"],
-            replicas=whole("How many of each clique.", least=0, default=1),
+            replicas=whole("How many of each clique.", least=0, most=PODS_MOST, default=1),
             minAvailable=whole("How many start with the set's replica; fewer is a breach.", default=1),
             cliqueNames=names("The templates of its cliques."),
         ),
@@ -73,7 +74,7 @@ def config(core: Core) -> Schema:
         name=text("Unique in the set.", least=1, most=63),
         cliqueNames=fixed(names("Its cliques. A clique is in one group at most.", least=1)),
         annotations=mapping("For the PodCliqueScalingGroup."),
-        replicas=whole("How many of each clique, at first.", least=1, default=1),
+        replicas=whole("How many of each clique, at first.", least=1, most=PODS_MOST, default=1),
         minAvailable=fixed(
             whole("How many start with the set's replica; fewer is a breach.", least=1, default=1)
         ),

@@ -72,10 +72,18 @@ def text(
     return _value("string", about, {key: value for key, value in asked.items() if value}, default)
 
 
-def whole(about: str, *, least: int | None = None, default: int | None = None, bits: int = 32) -> Schema:
+def whole(
+    about: str,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    default: int | None = None,
+    bits: int = 32,
+) -> Schema:
     """An integer."""
-    bound = {} if least is None else {"minimum": least}
-    return _value("integer", about, {"format": f"int{bits}", **bound}, default)
+    bounds = {"minimum": least, "maximum": most}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return _value("integer", about, {"format": f"int{bits}", **given}, default)
 
 
 def number(about: str) -> Schema:

@@ -11,6 +11,7 @@ no unit in the tree any more (a clique that is too many) is not in it: `diff` de
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import msgspec
 
@@ -46,7 +47,7 @@ class CliqueSeen(msgspec.Struct, frozen=True, dict=True):
         return min(self.unit.minimum, self.unit.count)
 
 
-class Picture(msgspec.Struct, frozen=True):
+class Picture(msgspec.Struct, frozen=True, dict=True):
     """One replica. *hash*: the generation hash that the set's template has now."""
 
     owner: PodCliqueSet
@@ -59,11 +60,16 @@ class Picture(msgspec.Struct, frozen=True):
 
     def members(self, group: Group, index: int) -> tuple[CliqueSeen, ...]:
         """The cliques of replica *index* of *group*."""
-        return tuple(
-            seen
-            for seen in self.cliques.values()
-            if seen.unit.group is not None and seen.unit.group.name == group.name and seen.unit.index == index
-        )
+        return self._places.get((group.name, index), ())
+
+    @cached_property
+    def _places(self) -> Mapping[tuple[str, int], tuple[CliqueSeen, ...]]:
+        """Cliques of groups by group and index: a group may have thousands of replicas."""
+        found: dict[tuple[str, int], list[CliqueSeen]] = {}
+        for seen in self.cliques.values():
+            if seen.unit.group is not None:
+                found.setdefault((seen.unit.group.name, seen.unit.index), []).append(seen)
+        return {place: tuple(cliques) for place, cliques in found.items()}
 
     def standalone(self) -> tuple[CliqueSeen, ...]:
         """The cliques that belong to no group."""

@@ -9,6 +9,9 @@ Templates say how many there are at first; from then on the live objects do, at 
 minAvailable is left where it stands but counts as minAvailable (nobody's replica is destroyed by a slip of an
 autoscaler); 0 is honoured: such a clique or group is in no gang, and nobody waits for it.
 
+A replica of more than PODS_MOST pods is not made (TooManyPods): the schema bounds each count, and their
+product is looked at before anything is made of it.
+
 Everything is known by its place in the tree and never by taking names apart: `a-0` beside `a` does no harm.
 Where two places come to one name (clique `g-0-c`, and clique `c` of group `g`), `expand` raises NamesCollide.
 """
@@ -21,16 +24,33 @@ import msgspec
 from grove_dp.errors import GroveError
 from grove_dp.kube.objects import Meta
 from grove_operator import naming
-from grove_operator.api import CliqueTemplate, GroupTemplate, PodCliqueSet
+from grove_operator.api import PODS_MOST, CliqueTemplate, GroupTemplate, PodCliqueSet
 from grove_operator.plan.hashing import template_hash
 
-__all__ = ["Gang", "Group", "Live", "NamesCollide", "Replica", "Unit", "clique_hashes", "effective", "tree"]
+__all__ = [
+    "Gang",
+    "Group",
+    "Live",
+    "NamesCollide",
+    "Replica",
+    "TooManyPods",
+    "Unit",
+    "clique_hashes",
+    "effective",
+    "tree",
+]
 
 
 class NamesCollide(GroveError):
     """Two objects of a set would have one name; another name for a clique or a group is the remedy."""
 
     reason = "NamesCollide"
+
+
+class TooManyPods(GroveError):
+    """A replica would have more pods than a set may have in one; fewer replicas of a group are the remedy."""
+
+    reason = "TooManyPods"
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -91,13 +111,14 @@ class Replica(msgspec.Struct, frozen=True):
     @property
     def gangs(self) -> Iterator[Gang]:
         """The base gang, then the scaled ones; none that would be empty."""
-        names = dict.fromkeys(unit.gang for unit in self.units)
-        for name in names:
-            units = tuple(unit for unit in self.units if unit.gang == name and unit.count)
-            if units:
-                first = next(unit for unit in self.units if unit.gang == name)
-                place = (first.group, first.index) if first.scaled else (None, 0)
-                yield Gang(name, self.index, units, *place)
+        members: dict[str, list[Unit]] = {}
+        for unit in self.units:
+            members.setdefault(unit.gang, []).append(unit)
+        for name, units in members.items():
+            first = units[0]
+            place = (first.group, first.index) if first.scaled else (None, 0)
+            if there := tuple(unit for unit in units if unit.count):
+                yield Gang(name, self.index, there, *place)
 
 
 def effective(asked: int, minimum: int) -> int:
@@ -127,6 +148,7 @@ def clique_hashes(owner: PodCliqueSet) -> Mapping[str, str]:
 def _replica(owner: PodCliqueSet, live: Live, index: int, hashes: Mapping[str, str]) -> Replica:
     template = owner.spec.template
     groups = tuple(_group(owner.metadata.name, live, index, group) for group in template.groups)
+    _bounded(sum(group.count * len(group.template.clique_names) for group in groups))
     alone = (one for one in template.cliques if template.group_of(one.name) is None)
     units = tuple(
         chain(
@@ -134,7 +156,15 @@ def _replica(owner: PodCliqueSet, live: Live, index: int, hashes: Mapping[str, s
             *(_members(owner, live, index, group, hashes) for group in groups),
         )
     )
+    _bounded(sum(unit.count for unit in units))
     return Replica(index, groups, units)
+
+
+def _bounded(pods: int) -> None:
+    if pods > PODS_MOST:
+        raise TooManyPods(
+            f"it would have {pods} pods or more, at most are {PODS_MOST}: scale its cliques or groups down"
+        )
 
 
 def _group(set_name: str, live: Live, index: int, template: GroupTemplate) -> Group:

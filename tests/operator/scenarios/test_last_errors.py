@@ -3,9 +3,10 @@
 import pytest
 from grove_operator.api import CLIQUES, GANGS, GROUPS, SERVICE_ACCOUNTS, SERVICES, SETS
 
+from grove_dp.kube.errors import Invalid
 from grove_dp.kube.objects import Resource
 from tests.operator.scenarios.harness import replicas, scenario
-from tests.operator.scenarios.test_objects import a_set, clique, roomy
+from tests.operator.scenarios.test_objects import a_set, clique, group, roomy
 from tests.operator.scenarios.world import condition, controller, name
 
 ALWAYS = 10**6
@@ -215,6 +216,37 @@ async def test_a_new_operator_finds_the_same_trouble_and_writes_nothing_of_it(sc
     assert len(await events(scene, "Forbidden")) == 1
     scene.cluster.faults.clear()
     await scene.reaches(running=20)
+
+
+# ------------------------------------------------------------ sizes
+
+
+@scenario
+async def test_a_scale_without_measure_is_refused(scene):
+    await scene.nodes(10)
+    await scene.apply("workload1")
+    await scene.reaches(running=10)
+    for kind, called in ((SETS, "wl1"), (GROUPS, SG), (CLIQUES, "wl1-0-pc-a")):
+        with pytest.raises(Invalid, match="less than or equal to 1"):
+            await scene.scale(kind, called, 2_000_000_000)
+
+
+@scenario
+async def test_a_replica_without_measure_is_not_made_and_told_and_keeps_nobody_else(scene):
+    await scene.nodes(10, roomy)
+    await scene.apply(a_set("wl1", clique("a", 5), clique("b", 5), group("g", "a", "b")))
+    await scene.reaches(running=10)
+    await scene.scale_group("wl1-0-g", 3000)
+    world = await told(scene, "TooManyPods")
+    assert "replica 0: it would have 30000 pods or more, at most are 10000" in errors(world)[0]["description"]
+    await scene.apply(a_set("other", clique("a", 2)))
+    await scene.until(lambda world: len(world.running("other")) == 2, 5)
+    await scene.scale_group("wl1-0-g", 2)
+    await scene.reaches(running=22)
+    assert not errors(await scene.world())
+
+
+# ------------------------------------------------------------ the real one
 
 
 @scenario(real="only")
