@@ -162,7 +162,7 @@ class RawClient:
     """One connection; sends what it is told, believes nothing it reads, waits `patience_s` for each read."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.patience_s = 10.0
+        self.patience_s = 30.0
         self._sock = sock
         self._buffer = bytearray()
         self._ended = False

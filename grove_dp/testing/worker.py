@@ -106,7 +106,7 @@ class Call:
     arrived_at: float = field(default_factory=time.monotonic)
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # all steps were taken
 
-    async def abandoned(self, within_s: float = 5.0) -> float:
+    async def abandoned(self, within_s: float = 30.0) -> float:
         """Wait until the peer closes the connection of this call; the moment (monotonic) at which it did."""
         async with asyncio.timeout(within_s):
             await self.peer.gone.wait()
@@ -172,7 +172,7 @@ class ScriptedWorker:
         """Answer the next unscripted request with these steps."""
         self.answers.append(steps)
 
-    async def call(self, number: int = 0, timeout_s: float = 5.0) -> Call:
+    async def call(self, number: int = 0, timeout_s: float = 30.0) -> Call:
         """Wait for the request of that number (from 0) to arrive."""
         async with asyncio.timeout(timeout_s), self._news:
             await self._news.wait_for(lambda: len(self.calls) > number)

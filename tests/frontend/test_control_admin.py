@@ -18,7 +18,7 @@ from grove_dp.native.plane import SLOTS_MAX, Plane
 from grove_dp.routing.specs import worker_spec
 from grove_dp.routing.workers import Registry
 from grove_dp.settings import Admin, Settings, Workers
-from grove_dp.testing.frontend import eventually
+from grove_dp.testing.frontend import PATIENCE_S, eventually
 
 
 class Port:
@@ -101,7 +101,7 @@ async def test_a_worker_is_added_shown_drained_and_removed():
         status, told = await port.ask("DELETE", "/workers/127.0.0.1:1")
         assert (status, told["worker"]["reason"]) == (200, "Removed")
         gone = (200, {"workers": []})
-        await eventually(lambda: port.ask("GET", "/workers"), gone.__eq__, 5.0, "the worker has gone")
+        await eventually(lambda: port.ask("GET", "/workers"), gone.__eq__, PATIENCE_S, "the worker has gone")
 
 
 async def test_force_removes_at_once():

@@ -8,7 +8,7 @@ import pytest
 from grove_dp.frontend.asking import BODY_MAX, HEAD_MAX, Asker, NoAnswer
 from grove_dp.routing.specs import worker_spec
 from grove_dp.routing.workers import Registry
-from grove_dp.testing.frontend import free_port
+from grove_dp.testing.frontend import PATIENCE_S, free_port
 from grove_dp.testing.http import chunk
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -53,7 +53,7 @@ async def asking(worker, host="127.0.0.1"):
     asked = Registry(1).add(worker_spec(f"http://{authority}", "config"))
     async with server, Asker() as asker:
 
-        async def ask(body=None, timeout_s=5.0):
+        async def ask(body=None, timeout_s=PATIENCE_S):
             if body is not None:
                 return await asker.post(asked, "/x", body, timeout_s)
             return await asker.get(asked, "/x", timeout_s, urgent=True)
@@ -89,7 +89,7 @@ async def test_a_whole_answer_is_enough_and_ends_the_connection(answer):
     worker = Worker(answer, ends=False)
     async with asking(worker) as ask:
         assert await ask() == b"hello"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await worker.closed.wait()
 
 
@@ -138,7 +138,7 @@ async def test_a_worker_that_hangs_is_given_up_in_time_and_its_connection_closed
     async with asking(worker) as ask:
         with pytest.raises(NoAnswer, match=r"^ProbeTimeout$"):
             await ask(timeout_s=0.05)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await worker.closed.wait()
 
 
@@ -146,12 +146,12 @@ async def test_a_question_that_is_cancelled_closes_its_connection():
     worker = Worker(PLAIN[:-1], ends=False)
     async with asking(worker) as ask:
         question = asyncio.create_task(ask())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await worker.asked.wait()
         question.cancel()
         with pytest.raises(asyncio.CancelledError):
             await question
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await worker.closed.wait()
 
 

@@ -13,7 +13,7 @@ from grove_dp.frontend.health import Prober, read_models
 from grove_dp.routing.specs import worker_spec
 from grove_dp.routing.workers import Registry
 from grove_dp.settings import Health, Settings
-from grove_dp.testing.frontend import free_port
+from grove_dp.testing.frontend import PATIENCE_S, free_port
 from grove_dp.testing.worker import ScriptedWorker
 
 QUICK = Health(interval_s=0.05, timeout_s=0.5, failures=2, models_interval_s=0.1)
@@ -44,7 +44,7 @@ class Probed:
         return worker
 
     async def until(self, holds):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():
                 self._news.clear()
                 await self._news.wait()

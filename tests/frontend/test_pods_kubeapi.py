@@ -125,11 +125,11 @@ async def test_pods_are_followed_through_a_gap_an_expired_past_and_a_silent_watc
     await cluster.pod("b")
     cluster.server.faults.forget()
     cluster.server.faults.end_watches()
-    await frontend.worker_until("b", state="ready", within_s=10)
+    await frontend.worker_until("b", state="ready")
     cluster.server.faults.refuse("GET", "*/pods", times=3, code=429, retry_after_s=0.1)
     cluster.server.faults.cut_watches()
     await cluster.pod("c")
-    await frontend.worker_until("c", state="ready", within_s=10)
+    await frontend.worker_until("c", state="ready")
 
 
 async def test_what_the_kubernetes_package_brings_is_no_work_for_the_collector(cluster):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from grove_dp.testing.frontend import PATIENCE_S
 from grove_dp.testing.http import RawClient, json_answer, post
 from grove_dp.testing.vllm import COMPLETIONS, completion
 
@@ -63,7 +64,7 @@ async def test_a_wait_too_long_ends_in_503_with_retry_after(rig: "Rig") -> None:
         first = await _send(stack, frontend, 0)
         start = time.monotonic()
         refused = await frontend.ask(post(COMPLETIONS, completion()))
-        assert 0.25 < time.monotonic() - start < 2
+        assert 0.25 < time.monotonic() - start < 20
         assert refused.status == 503
         assert int(refused.header("retry-after") or 0) >= 1
         assert refused.error()["reason"] == "QueueTimeout"
@@ -94,7 +95,7 @@ async def test_a_freed_place_is_used_at_once(rig: "Rig") -> None:
         for client in clients:
             await client.send(post(COMPLETIONS, completion()))
         assert [(await client.answer()).status for client in clients] == [200] * 20
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 20
 
 
 async def test_a_drained_worker_frees_its_queue_to_another(rig: "Rig") -> None:
@@ -154,7 +155,7 @@ async def test_buffers_over_their_limit_refuse_new_bodies(rig: "Rig") -> None:
         for client in clients:
             await client.send(post(COMPLETIONS, big))
         done = [asyncio.create_task(client.answer()) for client in clients]
-        finished, _ = await asyncio.wait(done, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        finished, _ = await asyncio.wait(done, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         assert {task.result().status for task in finished} == {503}
         go.set()
         answers = [await task for task in done]
