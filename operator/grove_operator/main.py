@@ -221,7 +221,9 @@ class _Reign:
             recorder,
             clock,
             operator.metrics,
-            times=GangTimes(gang.confirm_s, gang.tries, gang.backoff_s),
+            times=GangTimes(
+                gang.confirm_s, gang.tries, gang.backoff_s, gang.provision_s if gang.provision else None
+            ),
             is_ours=operator.places,
         )
         self._controller = Controller[Key](

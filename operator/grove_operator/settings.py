@@ -132,6 +132,10 @@ class Gang(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, count("releases of what was not bound before the gang is taken back", ge=1, le=100)
     ] = 3
     backoff_s: Annotated[float, seconds("first wait of a gang that was taken back; doubles", ge=0.1)] = 5.0
+    provision: Annotated[
+        bool, field("let a gang that has no room go without a place, so that a cluster autoscaler sees it")
+    ] = False
+    provision_s: Annotated[float, seconds("such a gang must be bound within this", ge=1)] = 900.0
 
 
 class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,15 +30,15 @@ from grove_operator.gang.arrivals import Arrivals
 from grove_operator.gang.ask import Refusal
 from grove_operator.gang.demand import pod_key
 from grove_operator.gang.lookout import Lookout
-from grove_operator.gang.members import Group, Members, members
+from grove_operator.gang.members import Members, members
 from grove_operator.gang.pins import GangKey, GangTimes, Pins
 from grove_operator.gang.places import LEAVING, SPREAD, Found, Places
+from grove_operator.gang.probes import Probes, provisioning
 from grove_operator.gang.queue import Fence, Turn, fenced, starving
 from grove_operator.gang.releases import Releases
 from grove_operator.gang.reports import PREEMPTING, Reports, WaitMeter
 from grove_operator.held import Held
 from grove_operator.plan.picture import Waiting
-from grove_operator.plan.pods import FORMER_NODE
 from grove_operator.pods import Pod
 from grove_operator.watching import Watched
 
@@ -71,6 +71,7 @@ class Admission:
         self._releases = Releases(writer, self._landed, self._lookout.stir)
         self._writer = writer
         self._arrivals = Arrivals(self._lookout, self._places, self._releases, times or GangTimes(), is_ours)
+        self._probes = Probes(self._room, times or GangTimes())
         self._reports = Reports(boards, recorder, meter)
         self._boards = boards
         self._clock = clock
@@ -88,14 +89,11 @@ class Admission:
         finally:
             self._releases.cancel()
 
-    def _look_again(self, key: GangKey, at: float | None) -> None:
+    def _again(self, key: GangKey, at: float | None) -> None:
         if at is not None:
-            self._again(key, at)
-
-    def _again(self, key: GangKey, at: float) -> None:
-        pins = self._gangs[key]
-        pins.due = min(pins.due, at)
-        self._due = min(self._due, at)
+            pins = self._gangs[key]
+            pins.due = min(pins.due, at)
+            self._due = min(self._due, at)
 
     # ------------------------------------------------------------ a pass
 
@@ -110,7 +108,7 @@ class Admission:
         whole: list[Turn] = []
         for turn in sorted(self._turns(dirty, now), key=lambda turn: turn.rank):
             waiting = self._admit(turn, now)
-            self._look_again(turn.key, self._reports.tell(turn, waiting, now))
+            self._again(turn.key, self._reports.tell(turn, waiting, now))
             if waiting is None and not turn.pins.flying:
                 turn.pins.extra_refused_at = -1
                 whole.append(turn)
@@ -162,6 +160,7 @@ class Admission:
     def _forget(self, key: GangKey) -> None:
         self._open.discard(key)
         self._fence.outside.discard(key)
+        self._probes.forget(key)
         if self._gangs.pop(key, None) is not None:
             self._room.unreserve(str(key))
             self._boards.hold_back(*key, None)
@@ -177,28 +176,37 @@ class Admission:
         if crowd.scheduled:
             pins.arrived()
             self._room.unreserve(str(key))
-        self._look_again(key, self._arrivals.confirm(turn, now))
+        self._probes.put(turn)
+        self._again(key, self._arrivals.confirm(turn, now))
         if pins.flying:
-            return _preempting(pins)
+            return _on_its_way(turn)
         needed = [(group, pod) for group in crowd.groups for pod in group.needed]
-        why = _short(crowd)
-        if why:
-            self._look_again(key, self._arrivals.give_up(turn, now))
+        why = crowd.lacks
+        if why and not pins.probed_until:
+            self._again(key, self._arrivals.give_up(turn, now))
         if not needed:
-            return why or _preempting(pins)
+            return why or _on_its_way(turn)
         if why := why or self._early(turn, now):
             self._room.unreserve(str(key))
             return why
+        if pins.probed_until:
+            self._release(turn, [pod for _, pod in needed], Found(), now)
+            return _on_its_way(turn)
         closed = None if crowd.begun else self._fence.around(turn)
         found = self._places.for_minimum(turn, [pod for _, pod in needed], closed)
         if isinstance(found, Refusal):
+            at = self._probes.begin(turn, found, now)
+            if at == 0.0:
+                self._release(turn, [pod for _, pod in needed], Found(), now)
+                return _on_its_way(turn)
+            self._again(key, at)
             return self._refused(turn, found, now, closed is not None)
         self._preempt(turn, found)
         self._release(turn, [pod for group, pod in needed if group.opened], found, now)
         later = sorted({group.spec.name for group, _ in needed if not group.opened})
         if later:
             return Waiting("StartOrder", f"{', '.join(later)} starts when its parents have")
-        return _preempting(pins)
+        return _on_its_way(turn)
 
     def _early(self, turn: Turn, now: float) -> Waiting | None:
         """Why it is not its turn."""
@@ -226,7 +234,7 @@ class Admission:
         pins.refused_at, pins.ever = self._room.freed, refusal.ever
         if refusal.reason == LEAVING:
             self._again(turn.key, now + LEFT_S)
-        self._look_again(turn.key, self._arrivals.give_up(turn, now))
+        self._again(turn.key, self._arrivals.give_up(turn, now))
         if outside:
             return self._fence.keeps_out(turn.key, refusal)
         return Waiting(refusal.reason, refusal.message)
@@ -238,7 +246,7 @@ class Admission:
         settled_at = self._lookout.freed_at + EXTRA_S
         closed = None if again else self._fence.around(turn)
         for group in turn.crowd.groups:
-            for pod in _extras(group, again):
+            for pod in group.extras(again):
                 if short_of_room and now < settled_at and not again:
                     self._again(turn.key, settled_at)
                     return
@@ -283,27 +291,8 @@ class Admission:
                 self._lookout.stir()
 
 
-def _preempting(pins: Pins) -> Waiting | None:
-    """It is let go, and those in its way are about to go."""
-    return Waiting(PREEMPTING, pins.preempting) if pins.preempting else None
-
-
-def _short(crowd: Members) -> Waiting | None:
-    """Why its minimums cannot be whole yet."""
-    missing = [
-        f"{group.spec.name} has {len(group.released) + len(group.free)} of {group.spec.min_replicas}"
-        for group in crowd.groups
-        if group.short
-    ]
-    if not missing:
-        return None
-    if any(group.barred for group in crowd.groups):
-        return Waiting("OtherGates", f"pods are held by scheduling gates of others: {'; '.join(missing)}")
-    return Waiting("PodsPending", f"pods are still to be made: {'; '.join(missing)}")
-
-
-def _extras(group: Group, again: bool) -> list[Pod]:
-    """Pods beyond the minimum that may go: those that were on a node before, or those that were not."""
-    if not group.opened:
-        return []
-    return [pod for pod in group.extra if (pod.metadata.annotation(FORMER_NODE) is not None) is again]
+def _on_its_way(turn: Turn) -> Waiting | None:
+    """It is let go, and room is about to be made for it: those in its way go, or nodes come."""
+    if turn.pins.preempting:
+        return Waiting(PREEMPTING, turn.pins.preempting)
+    return provisioning(turn)

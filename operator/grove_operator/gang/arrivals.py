@@ -37,6 +37,8 @@ class Arrivals:
     def confirm(self, turn: Turn, now: float) -> float | None:
         """Pods that were let go and found no node in time are made anew; with them, at last, all others."""
         pins = turn.pins
+        if pins.probed_until:
+            return self._confirm_probed(turn, now)
         late: list[Pod] = []
         dues: list[float] = []
         arriving = [*pins.seen(turn.crowd, now)]
@@ -54,6 +56,14 @@ class Arrivals:
             whole = pins.setbacks > self._times.tries and not pins.established and not self._has_run(turn)
             self._take_back(turn, taken_back(turn.crowd, late, whole))
         return min(dues, default=None)
+
+    def _confirm_probed(self, turn: Turn, now: float) -> float | None:
+        """It has until its limit, for nodes to come."""
+        if now < turn.pins.probed_until:
+            return turn.pins.probed_until
+        turn.pins.probed(now)
+        self._take_back(turn, [pod for group in turn.crowd.groups for pod in group.released])
+        return None
 
     def give_up(self, turn: Turn, now: float) -> float | None:
         """There is no room for what it lacks, or no pod: in time, what it has of its nodes is given up."""

@@ -70,3 +70,8 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
     message: str
     ever: bool = True
+
+    @property
+    def lacks_room(self) -> bool:
+        """More nodes would help."""
+        return self.reason in ("InsufficientCapacity", "NoNodeMatches")

@@ -12,6 +12,8 @@ import msgspec
 
 from grove_operator.api import PodClique, PodGang, PodGroup
 from grove_operator.naming import L
+from grove_operator.plan.picture import Waiting
+from grove_operator.plan.pods import FORMER_NODE
 from grove_operator.pods import Pod
 
 __all__ = ["Group", "Members", "members"]
@@ -42,6 +44,11 @@ class Group(msgspec.Struct, frozen=True):
         """Free pods beyond the minimum."""
         return self.free[len(self.needed) :]
 
+    def extras(self, again: bool) -> list[Pod]:
+        """Of these, those that may go and were on a node before, or were not."""
+        extra = self.extra if self.opened else ()
+        return [pod for pod in extra if (pod.metadata.annotation(FORMER_NODE) is not None) is again]
+
     @property
     def bound(self) -> int:
         """Pods that have a node."""
@@ -57,6 +64,21 @@ class Members(msgspec.Struct, frozen=True):
     def begun(self) -> bool:
         """Some have been released."""
         return any(group.released for group in self.groups)
+
+    @property
+    def lacks(self) -> Waiting | None:
+        """Why its minimums cannot be whole yet."""
+        missing = [
+            f"{group.spec.name} has {len(group.released) + len(group.free)} of {group.spec.min_replicas}"
+            for group in self.groups
+            if group.short
+        ]
+        if not missing:
+            return None
+        if any(group.barred for group in self.groups):
+            held = f"pods are held by scheduling gates of others: {'; '.join(missing)}"
+            return Waiting("OtherGates", held)
+        return Waiting("PodsPending", f"pods are still to be made: {'; '.join(missing)}")
 
     @property
     def scheduled(self) -> bool:

@@ -30,6 +30,7 @@ class GangTimes(msgspec.Struct, frozen=True):
     confirm_s: float = 10.0
     tries: int = 3
     backoff_s: float = 5.0
+    provision_s: float | None = None  # what has no place is let go for so long, for a cluster autoscaler
 
 
 class GangKey(NamedTuple):
@@ -55,6 +56,7 @@ class Pins(msgspec.Struct):
     ever: bool = True  # there would be a place for its minimum if nobody else were there
     half_since: float = float("inf")  # it has pods on nodes, and lacks room for others that it needs
     cleared_at: float = 0.0  # until then, those that end for its sake have time to
+    probed_until: float = 0.0  # let go without a place until then; 0: it is not
     preempting: str = ""  # at whose cost it was let go; until it is bound
     told: str = ""  # the reason that an Event has told of
     refusing: set[str] = set()  # nodes where the scheduler would not have its pods
@@ -99,6 +101,12 @@ class Pins(msgspec.Struct):
     def since_of(self, uid: str) -> float:
         """When it was last up to the scheduler: from its release, or its first refusal."""
         return self.judged.get(uid, self.released[uid])
+
+    def probed(self, now: float) -> None:
+        """Nobody made room for it."""
+        self.probed_until = 0.0
+        self.setbacks += 1
+        self.not_before = now + PAUSE_MAX_S
 
     def set_back(self, times: GangTimes, now: float) -> None:
         """Some did not come."""
