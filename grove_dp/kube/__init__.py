@@ -16,6 +16,7 @@
 `events`      what people see in `kubectl describe`; `occurrence` makes the documents
 `conditions`  what is so, since when, and why
 `backoff`     how long to wait after a failure
+`manifests`   documents that are installed, as YAML or applied
 
 For those that the API server calls, over TLS:
 

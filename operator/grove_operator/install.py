@@ -9,12 +9,13 @@ init container (`order.by: gates`, the default) still has them watched.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import Struct
 
+from grove_dp.kube.manifests import Applier, Document, apply_all, to_yaml
 from grove_dp.kube.own_certificate import Place
 from grove_operator.admission.registration import DEFAULTING, VALIDATING, VALIDATING_TOPOLOGY
 from grove_operator.api import POD_GROUPS
@@ -23,7 +24,6 @@ from grove_operator.settings import OperatorSettings
 
 __all__ = ["Install", "documents", "install", "to_yaml"]
 
-Document = dict[str, Any]
 
 RBAC: Final = "rbac.authorization.k8s.io"
 ADMISSION: Final = "admissionregistration.k8s.io"
@@ -54,17 +54,6 @@ class Install(Struct, frozen=True, kw_only=True):
 def documents(to: Install) -> list[Document]:
     """Everything, in the order in which it has to be made."""
     return [*definitions(), _document("v1", "Namespace", to, name=to.namespace), *rights(to), *workload(to)]
-
-
-def to_yaml(all_documents: Iterable[Mapping[str, Any]]) -> str:
-    """For `kubectl apply --server-side -f -`: the definitions are too large for the other way."""
-    import yaml  # 15 ms that an operator need not spend
-
-    class Plain(yaml.CSafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return str(yaml.dump_all(map(dict, all_documents), Dumper=Plain, sort_keys=False, width=110))
 
 
 # ------------------------------------------------------------ rights
@@ -249,29 +238,9 @@ def _labels(to: Install) -> dict[str, str]:
 # ------------------------------------------------------------ installing
 
 
-class Api(Protocol):
-    """What is needed of `grove_dp.kube.access.Access`."""
-
-    async def apply(
-        self, path: str, document: Mapping[str, Any], manager: str, *, force: bool = False
-    ) -> dict[str, Any]: ...
-
-
-async def install(api: Api, to: Install) -> list[str]:
+async def install(api: Applier, to: Install) -> list[str]:
     """Make it so, and tell what was applied."""
-    applied = []
-    for document in documents(to):
-        await api.apply(_path(document), document, FIELD_MANAGER)
-        applied.append(f"{document['kind']} {document['metadata']['name']}")
-    return applied
-
-
-def _path(document: Document) -> str:
-    """Where the API server keeps *document*."""
-    version, kind, metadata = document["apiVersion"], document["kind"], document["metadata"]
-    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-    inside = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{root}{inside}/{kind.lower()}s/{metadata['name']}"
+    return await apply_all(api, documents(to), FIELD_MANAGER)
 
 
 # ------------------------------------------------------------ files

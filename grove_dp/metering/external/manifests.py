@@ -4,19 +4,16 @@ One function makes them all, so that names agree: the certificate's names, the A
 one `Install`. The rights are the least that works, each with the line of code that needs it.
 """
 
-from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
-import yaml
 from msgspec import Struct
 
+from grove_dp.kube.manifests import Applier, Document, apply_all, to_yaml
 from grove_dp.kube.own_certificate import Place
 from grove_dp.metering.external.documents import GROUP, VERSION
 from grove_dp.metering.external.registration import APISERVICE, check_free
 
 __all__ = ["Install", "documents", "install", "to_yaml"]
-
-Document = dict[str, Any]
 
 RBAC: Final = "rbac.authorization.k8s.io"
 PORT: Final = 6443
@@ -51,12 +48,6 @@ def documents(to: Install) -> list[Document]:
         _disruption_budget(to),
         _api_service(to),
     ]
-
-
-def to_yaml(all_documents: Iterable[Document]) -> str:
-    """For `kubectl apply -f -`."""
-    text: str = yaml.safe_dump_all(all_documents, sort_keys=False, width=110)
-    return text
 
 
 # ---------------------------------------------------------------- rights
@@ -234,28 +225,13 @@ def _labels(to: Install) -> dict[str, str]:
 # ---------------------------------------------------------------- installing
 
 
-class Api(Protocol):
+class Api(Applier, Protocol):
     """What is needed of `grove_dp.kube.access.Access`."""
 
     async def get(self, path: str) -> dict[str, Any]: ...
-    async def apply(
-        self, path: str, document: Mapping[str, Any], manager: str, *, force: bool = False
-    ) -> dict[str, Any]: ...
 
 
 async def install(api: Api, to: Install) -> list[str]:
     """Make it so, and tell what was applied. ForeignApiService before anything is written."""
     await check_free(api, to.namespace, to.place.service)
-    applied = []
-    for document in documents(to):
-        await api.apply(_path(document), document, FIELD_MANAGER)
-        applied.append(f"{document['kind']} {document['metadata']['name']}")
-    return applied
-
-
-def _path(document: Document) -> str:
-    """Where the API server keeps *document*."""
-    version, kind, metadata = document["apiVersion"], document["kind"], document["metadata"]
-    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-    inside = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{root}{inside}/{kind.lower()}s/{metadata['name']}"
+    return await apply_all(api, documents(to), FIELD_MANAGER)
