@@ -65,7 +65,13 @@ class Hooks:
 
 
 @pytest.fixture
-async def hooks(tmp_path):
+def worlds():
+    """What the cluster has, request by request; the last one stays."""
+    return [World(topologies={"nodes": ("zone", "rack")})]
+
+
+@pytest.fixture
+async def hooks(tmp_path, worlds):
     authority = Authority("webhooks", time.time())
     issued = authority.server(["127.0.0.1"])
     both = tmp_path / "serving.pem"
@@ -73,9 +79,12 @@ async def hooks(tmp_path):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(both)
     trusting = ssl.create_default_context(cadata=authority.pem)
-    world = World(topologies={"nodes": ("zone", "rack")})
+
+    def world():
+        return worlds.pop(0) if len(worlds) > 1 else worlds[0]
+
     async with (
-        serving(lambda: world, context, "127.0.0.1", 0) as port,
+        serving(world, context, "127.0.0.1", 0) as port,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as client,
     ):
         yield Hooks(port, authority.pem, client)
@@ -128,6 +137,17 @@ async def test_a_good_set_passes_with_its_warnings(hooks):
     assert answer["allowed"]
     assert answer["warnings"] == [
         f"{C}[0].spec.podSpec.restartPolicy: restartPolicy will be ignored, it will be set to Always"
+    ]
+
+
+async def test_a_binding_that_was_applied_a_moment_before_its_set_is_waited_for(hooks, worlds):
+    packed = good_set(topologyConstraint={"topologyName": "nodes", "pack": {"required": "rack"}})
+    worlds.insert(0, World(topologies={}))
+    assert (await hooks.ask(VALIDATE_SET, packed))["allowed"]
+    worlds[:] = [World(topologies={})]
+    refused = await hooks.ask(VALIDATE_SET, packed)
+    assert [each["field"] for each in refused["status"]["details"]["causes"]] == [
+        "spec.template.topologyConstraint.topologyName"
     ]
 
 

@@ -9,6 +9,7 @@ is written, so every replica of the operator answers, leader or not, and dry run
 is not looked at: an answer tells nothing that the question did not hold.
 """
 
+import asyncio
 import base64
 import logging
 import ssl
@@ -22,7 +23,7 @@ from msgspec import Struct
 
 from grove_operator.admission.binding import binding_faults, binding_warnings
 from grove_operator.admission.defaults import patch
-from grove_operator.admission.faults import Fault, refusal
+from grove_operator.admission.faults import Fault, Kind, refusal
 from grove_operator.admission.registration import DEFAULT_SET, VALIDATE_SET, VALIDATE_TOPOLOGY
 from grove_operator.admission.subject import World
 from grove_operator.admission.validate import validate
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 BODY_MAX: Final = 8 << 20  # an object is 3 MiB at most, and an update brings two
 API: Final = "admission.k8s.io/v1"
+SEEN_S: Final = 0.5  # what was created a moment ago has been seen by then
 
 
 class _Kind(Struct):
@@ -55,14 +57,14 @@ class _Review(Struct, rename="camel"):
     request: _Request
 
 
-Answer = Callable[[_Request], dict[str, Any]]
+Answer = Callable[[_Request], Awaitable[dict[str, Any]]]
 
 
 def application(world: Callable[[], World]) -> web.Application:
     """Answers by what *world* says at the time."""
     app = web.Application(client_max_size=BODY_MAX)
     app.router.add_post(DEFAULT_SET, _answering(_default_set))
-    app.router.add_post(VALIDATE_SET, _answering(lambda request: _validate_set(request, world())))
+    app.router.add_post(VALIDATE_SET, _answering(lambda request: _validate_set(request, world)))
     app.router.add_post(VALIDATE_TOPOLOGY, _answering(lambda request: _validate_topology(request, world())))
     return app
 
@@ -88,7 +90,7 @@ async def serving(
 # ------------------------------------------------------------ answers
 
 
-def _default_set(request: _Request) -> dict[str, Any]:
+async def _default_set(request: _Request) -> dict[str, Any]:
     operations = patch(request.object, request.old_object)
     if not operations:
         return _allowed(request)
@@ -96,14 +98,18 @@ def _default_set(request: _Request) -> dict[str, Any]:
     return {**_allowed(request), "patchType": "JSONPatch", "patch": encoded}
 
 
-def _validate_set(request: _Request, world: World) -> dict[str, Any]:
+async def _validate_set(request: _Request, world: Callable[[], World]) -> dict[str, Any]:
+    """One file often has a binding and the set that names it: what is not found is looked for once more."""
     if request.operation == "DELETE":
         return _allowed(request)
-    verdict = validate(request.object, request.old_object, world)
+    verdict = validate(request.object, request.old_object, world())
+    if any(fault.kind is Kind.NOT_FOUND for fault in verdict.faults):
+        await asyncio.sleep(SEEN_S)
+        verdict = validate(request.object, request.old_object, world())
     return _judged(request, verdict.faults, verdict.warnings)
 
 
-def _validate_topology(request: _Request, world: World) -> dict[str, Any]:
+async def _validate_topology(request: _Request, world: World) -> dict[str, Any]:
     if request.operation == "DELETE":
         return _allowed(request)
     faults = binding_faults(request.object, world, request.old_object)
@@ -135,7 +141,7 @@ def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response
             return _bad(f"this is no AdmissionReview: {error}")
         if (review.api_version, review.kind) != (API, "AdmissionReview"):
             return _bad(f"only AdmissionReview of {API} is spoken, not {review.kind} of {review.api_version}")
-        response = answer(review.request)
+        response = await answer(review.request)
         body = {"apiVersion": API, "kind": "AdmissionReview", "response": response}
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
