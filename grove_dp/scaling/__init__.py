@@ -13,7 +13,8 @@
 `levels`     which PodClique, scaling group or set moves
 `guards`     objections to a move, in order
 `drains`     which pods empty before they go, and when they are empty
-`plan`       all of these in one pure function, with its memory
+`plan`       all of these in one pure function, with its memory; `decision` what it comes to, `wording` as a
+             word and a sentence
 `actuator`   the only writes: /scale and the drain's annotations
 `reporting`  the status of a TokenAutoscaler; `telling` writes it, and Events
 `loop`       one autoscaler's ticks; `fleet` all of a process, each as leader of its set

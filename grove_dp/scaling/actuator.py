@@ -19,9 +19,9 @@ from grove_dp.kube.access import Access
 from grove_dp.kube.errors import ApiError, Conflict, NotFound
 from grove_dp.kube.objects import PODS, Pod
 from grove_dp.kube.stamps import second_time
+from grove_dp.scaling.decision import Decision
 from grove_dp.scaling.kinds import Scale
 from grove_dp.scaling.levels import Move
-from grove_dp.scaling.plan import Decision
 from grove_dp.scaling.tree import DRAIN, DRAIN_BY
 
 __all__ = ["FIELD_MANAGER", "Actuator", "Failure", "Outcome"]

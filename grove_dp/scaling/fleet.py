@@ -26,6 +26,7 @@ from grove_dp.kube.objects import PODS, Pod
 from grove_dp.metering.external.overview import Names, Where, frontend_url
 from grove_dp.metering.merging import Fetch, Frontends
 from grove_dp.scaling.actuator import Actuator, Outcome
+from grove_dp.scaling.decision import Decision
 from grove_dp.scaling.kinds import (
     AUTOSCALERS,
     CLIQUES,
@@ -41,7 +42,6 @@ from grove_dp.scaling.kinds import (
 )
 from grove_dp.scaling.lookout import Lookout
 from grove_dp.scaling.loop import Loop, no_set
-from grove_dp.scaling.plan import Decision
 from grove_dp.scaling.reading import PART_OF
 from grove_dp.scaling.series import Led
 from grove_dp.scaling.settings import Settings, objection

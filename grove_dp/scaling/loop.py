@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from grove_dp.clock import Clock
 from grove_dp.scaling.actuator import Actuator, Outcome
+from grove_dp.scaling.decision import Decision
 from grove_dp.scaling.drains import marked
 from grove_dp.scaling.kinds import Autoscaler
 from grove_dp.scaling.lookout import Lookout
-from grove_dp.scaling.plan import Decision, Memory, marker, plan
+from grove_dp.scaling.plan import Memory, marker, plan
 from grove_dp.scaling.reading import tree
 from grove_dp.scaling.reporting import explanation
 from grove_dp.scaling.signals import snapshot

@@ -11,25 +11,26 @@ What is remembered, and why a new leader may begin without it:
     lacking            since when components have lacked room in the set
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
 
 from grove_dp.kube.objects import Pod
 from grove_dp.scaling.decide import Wish, decide
+from grove_dp.scaling.decision import Decision, Step
 from grove_dp.scaling.demand import Demand, Snapshot
 from grove_dp.scaling.drains import Drain, drain, needless, until
-from grove_dp.scaling.guards import OWNERSHIP, STATE, Objection, View, first_objection
+from grove_dp.scaling.guards import OWNERSHIP, STATE, View, first_objection
 from grove_dp.scaling.kinds import Autoscaler
-from grove_dp.scaling.levels import Allotment, Move, allot
+from grove_dp.scaling.levels import Move, allot
 from grove_dp.scaling.spec import Behavior
 from grove_dp.scaling.tree import Component, Tree
+from grove_dp.scaling.wording import limit, said
 
-__all__ = ["Decision", "Memory", "Step", "marker", "plan"]
+__all__ = ["Memory", "marker", "plan"]
 
 MARKER: Final = "grove-dp-autoscale"
-NAMED: Final = 3  # pods in a message
 GAP_SHARE: Final = 0.2  # of the hold that may pass without a look, before it begins anew
 _NOTHING: Final = Demand()
 
@@ -44,42 +45,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     grown_at: Mapping[str, float] = {}
     pending_since: Mapping[str, float] = {}
     lacking_since: float | None = None
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A move, and what becomes of it."""
-
-    move: Move
-    objection: Objection | None = None
-    drain: Drain = Drain()
-    desired: (
-        int  # replicas that are to be there, whoever scales: the move's, unless the state of things objects
-    )
-
-    @property
-    def now(self) -> bool:
-        """It is to be made at once."""
-        return self.objection is None and (self.move.grows or self.drain.done)
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tick came to."""
-
-    wall_s: float
-    reason: str
-    message: str
-    steps: tuple[Step, ...] = ()
-    unmark: tuple[Pod, ...] = ()  # pods that need not go after all
-    wishes: Mapping[str, Wish] = {}
-    lacking: Mapping[str, int] = {}
-    limits: Mapping[str, str] = {}
-    tree: Tree | None = None
-    seen: Snapshot
-
-    @property
-    def draining(self) -> tuple[Pod, ...]:
-        """Pods that we wait for."""
-        return tuple(pod for step in self.steps if step.objection is None for pod in step.drain.waiting)
 
 
 def marker(one: Autoscaler) -> str:
@@ -110,7 +75,8 @@ def plan(
     steps = tuple(
         _step(_view(move, one, tree, seen, memory, unknown, refused), seen, wall_s) for move in allotted.moves
     )
-    reason, message = _said(steps, seen, held, allotted, tree)
+    limits = {name: limit(one, tree, name, why, refused) for name, why in allotted.limits.items()}
+    reason, message = said(steps, seen, held, limits, allotted.lacking, tree)
     decision = Decision(
         wall_s=wall_s,
         reason=reason,
@@ -119,7 +85,7 @@ def plan(
         unmark=_unmark(one, tree, seen, steps, wall_s),
         wishes=held,
         lacking=allotted.lacking,
-        limits=allotted.limits,
+        limits=limits,
         tree=tree,
         seen=seen,
     )
@@ -248,46 +214,3 @@ def _unmark(
 def _overdue(pod: Pod, wall_s: float) -> bool:
     end = until(pod)
     return end is not None and end <= wall_s
-
-
-def _named(pods: Sequence[Pod]) -> str:
-    """Those that are to be empty, by name as long as they are few."""
-    names = [pod.metadata.name for pod in pods[:NAMED]]
-    if len(pods) > NAMED:
-        names.append(f"{len(pods) - NAMED} more")
-    return f"{', '.join(names)} {'is' if len(pods) == 1 else 'are'} empty"
-
-
-def _said(
-    steps: tuple[Step, ...],
-    seen: Snapshot,
-    wishes: Mapping[str, Wish],
-    allotted: Allotment,
-    tree: Tree,
-) -> tuple[str, str]:
-    """One word and one sentence for the whole tick."""
-    made = next((step for step in steps if step.now), None)
-    if made is not None:
-        move = made.move
-        return move.reason, f"{move.target.key} {move.target.replicas} -> {move.to}: {move.message}"
-    if seen.missing:
-        return "PictureIncomplete", f"nothing is decided without {'; '.join(seen.missing)}"
-    draining = next((step for step in steps if step.objection is None), None)
-    if draining is not None:
-        move, waits = draining.move, _named(draining.drain.waiting)
-        to = f"{move.target.key} {move.target.replicas} -> {move.to}"
-        return "Draining", f"{to} as soon as {waits}: {move.message}"
-    if steps and steps[0].objection is not None:
-        move, objection = steps[0].move, steps[0].objection
-        stays = f"{move.target.key} stays at {move.target.replicas}, not {move.to}"
-        return objection.reason, f"{stays}: {objection.message}"
-    if tree.unknown:
-        return "UnknownComponent", f"the set has no clique or scaling group {', '.join(tree.unknown)}"
-    for name, why in allotted.limits.items():
-        return why, f"{name}: {allotted.lacking.get(name, 0)} replicas more are wished for"
-    limited = next(
-        (wish for wish in wishes.values() if wish.limited and wish.reason == "TooManyReplicas"), None
-    )
-    if limited is not None:
-        return limited.reason, limited.message
-    return "Steady", "; ".join(f"{name}: {wish.message}" for name, wish in wishes.items())

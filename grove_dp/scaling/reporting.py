@@ -19,9 +19,9 @@ import msgspec
 from grove_dp.kube.conditions import Stated, stated
 from grove_dp.kube.stamps import second_time
 from grove_dp.scaling.actuator import Outcome
+from grove_dp.scaling.decision import Decision, Step
 from grove_dp.scaling.kinds import Autoscaler
 from grove_dp.scaling.levels import Move
-from grove_dp.scaling.plan import Decision, Step
 from grove_dp.scaling.tree import Component
 
 __all__ = ["Report", "explanation", "idle_status", "report"]
@@ -128,7 +128,7 @@ def _component(component: Component, decision: Decision) -> Document:
         "wished": wish.grow_to,
         "desired": component.replicas + sum(step.desired - step.move.target.replicas for step in steps),
         "load": "unknown" if load is None else f"{load:.2f}",
-        "reason": decision.limits.get(name, wish.reason),
+        "reason": decision.limits[name].reason if name in decision.limits else wish.reason,
         "message": wish.message,
     }
 
@@ -152,10 +152,10 @@ def _conditions(one: Autoscaler, decision: Decision) -> Iterable[Stated]:
 
 
 def _limited(one: Autoscaler, decision: Decision) -> Stated:
-    limits = [f"{name}: {why}" for name, why in decision.limits.items()]
+    limits = [f"{name}: {limit.message}" for name, limit in decision.limits.items()]
     limits += [f"{name}: {wish.message}" for name, wish in decision.wishes.items() if wish.limited]
     if limits:
-        word = next(iter(decision.limits.values()), "Bounds")
+        word = next((limit.reason for limit in decision.limits.values()), "Bounds")
         return Stated("ScalingLimited", True, word, "; ".join(limits), one.generation)
     if decision.seen.missing:
         message = "what is needed is not known while the picture is incomplete"
@@ -220,7 +220,8 @@ def _explained(component: Component, decision: Decision) -> Document:
     name = component.spec.name
     wish, demand = decision.wishes[name], decision.seen.demands.get(name)
     told: Document = {} if demand is None else msgspec.to_builtins(demand)
-    needed = {"needed": wish.shrink_to, "limited": decision.limits.get(name, "")}
+    limited = decision.limits[name].message if name in decision.limits else ""
+    needed = {"needed": wish.shrink_to, "limited": limited}
     return {**_component(component, decision), **needed, "demand": told}
 
 

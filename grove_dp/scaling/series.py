@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from grove_dp.scaling.decision import Decision
 from grove_dp.scaling.kinds import Autoscaler
-from grove_dp.scaling.plan import Decision
 from grove_dp.scaling.tree import Target
 
 __all__ = ["Led", "Series"]

@@ -18,8 +18,8 @@ from grove_dp.kube.access import Access
 from grove_dp.kube.events import Recorder, Reference
 from grove_dp.kube.informer import Informer
 from grove_dp.scaling.actuator import FIELD_MANAGER, Outcome
+from grove_dp.scaling.decision import Decision
 from grove_dp.scaling.kinds import AUTOSCALERS, Autoscaler, TokenAutoscaler
-from grove_dp.scaling.plan import Decision
 from grove_dp.scaling.reporting import Report, idle_status, report
 
 __all__ = ["CONTROLLER", "Telling"]
