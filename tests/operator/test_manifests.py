@@ -12,8 +12,10 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from grove_operator.admission.registration import DEFAULTING, VALIDATING, VALIDATING_TOPOLOGY
+from grove_operator.api import BINDINGS, NODES, POD_GROUPS, PODS, SETS
 from grove_operator.install import HERE, Install, cluster_rules, documents, files, own_rules, to_yaml
 from grove_operator.settings import OPERATOR
+from grove_operator.watching import COMMON, PLACED
 
 from grove_dp.cli import main as cli
 from grove_dp.testing.controlplane.api import ApiRefused
@@ -64,6 +66,30 @@ def test_no_right_is_for_everything():
     for rule in [*cluster_rules(), *own_rules(Install())]:
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+
+
+@pytest.mark.parametrize(
+    "kind", [*COMMON, *PLACED, *POD_GROUPS, PODS], ids=lambda kind: kind.group + kind.plural
+)
+def test_what_is_made_may_be_seen_made_changed_and_deleted(kind):
+    assert may(kind) >= {"get", "list", "watch", "create", "patch", "delete"}
+
+
+@pytest.mark.parametrize("kind", [SETS, BINDINGS, NODES], ids=lambda kind: kind.plural)
+def test_what_is_only_read_may_be_seen_and_neither_made_nor_deleted(kind):
+    assert {"get", "list", "watch"} <= may(kind) <= {"get", "list", "watch", "patch"}
+
+
+def may(kind):
+    """Verbs of the operator in all namespaces, whatever the object's name."""
+    return {
+        verb
+        for rule in cluster_rules()
+        if kind.group in rule["apiGroups"]
+        and kind.plural in rule["resources"]
+        and "resourceNames" not in rule
+        for verb in rule["verbs"]
+    }
 
 
 def test_the_container_has_no_more_than_it_needs():
