@@ -11,8 +11,9 @@ about (`NotDone`), so that statuses can tell whose trouble it is.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Protocol, Self
 
 import msgspec
@@ -21,7 +22,7 @@ from grove_dp.errors import GroveError
 from grove_dp.kube.access import Access
 from grove_dp.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from grove_dp.kube.objects import PODS, Resource
-from grove_operator.api import kind_key
+from grove_operator.api import ROLE_BINDINGS, kind_key
 from grove_operator.held import Held
 from grove_operator.plan.diff import Delete, Patch, Steps, changes, is_ours
 from grove_operator.plan.documents import Wanted
@@ -99,10 +100,20 @@ class Writer:
 
     async def apply(self, steps: Steps, owners: Iterable[str]) -> None:
         """Do all of them; what went wrong is raised when everything else is done."""
-        ours = frozenset(owners)
-        await together(self.delete(one) for one in steps.deletes)
-        creates = (done(one, partial(self.create, one, ours)) for one in steps.creates)
-        await together([*creates, *(done(one.wanted, partial(self.patch, one)) for one in steps.patches)])
+        failed = [await failure(together(calls)) for calls in self._calls(steps, frozenset(owners))]
+        if errors := [one for one in failed if one is not None]:
+            raise ExceptionGroup("writes failed", errors)
+
+    def _calls(self, steps: Steps, owners: frozenset[str]) -> Iterator[Iterator[Awaitable[None]]]:
+        """One after the other: the API server refuses a binding whose Role is not there."""
+
+        def creates(bindings: bool) -> Iterator[Awaitable[None]]:
+            wanted = (one for one in steps.creates if (one.resource == ROLE_BINDINGS) is bindings)
+            return (done(one, partial(self.create, one, owners)) for one in wanted)
+
+        yield (self.delete(one) for one in steps.deletes)
+        yield chain(creates(False), (done(one.wanted, partial(self.patch, one)) for one in steps.patches))
+        yield creates(True)
 
     async def create(self, wanted: Wanted, owners: frozenset[str]) -> None:
         """Make it; one of that name that has lost its marks is put right instead."""

@@ -297,3 +297,14 @@ async def test_a_set_stored_before_there_were_webhooks_runs(scene):
     await scene.nodes(2, roomy)
     await scene.apply(document, lambda stored: group_of(stored, "model").pop("minAvailable"), admitted=False)
     await scene.reaches(running=8)
+
+
+@scenario
+async def test_a_role_is_there_before_it_is_bound(scene):
+    """The API server refuses a RoleBinding whose Role it does not know."""
+    scene.cluster.faults.delay("POST", "*/roles", 1)
+    await scene.nodes(2, roomy)
+    await scene.apply(SAMPLES["aggregated"][0])
+    await scene.reaches(running=2)
+    made = [one.path.rsplit("/", 1)[-1] for one in scene.writes if one.method == "POST"]
+    assert made.index("roles") < made.index("rolebindings")
