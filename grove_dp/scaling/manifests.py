@@ -4,19 +4,16 @@ Its rights are those of one namespace, the one that it scales: a Role with the l
 with the code that needs it. Nothing of it is cluster-wide but the definition of TokenAutoscaler.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import yaml
 from msgspec import Struct
 
+from grove_dp.kube.manifests import Applier, Document, apply_all, to_yaml
 from grove_dp.scaling.actuator import FIELD_MANAGER
 from grove_dp.scaling.admin import PORT
 from grove_dp.scaling.crds import definition
 
 __all__ = ["Install", "documents", "install", "rules", "to_yaml"]
-
-Document = dict[str, Any]
 
 RBAC: Final = "rbac.authorization.k8s.io"
 READ: Final = ("get", "list", "watch")
@@ -42,12 +39,6 @@ def documents(to: Install) -> list[Document]:
         _binding(to),
         _deployment(to),
     ]
-
-
-def to_yaml(all_documents: Iterable[Document]) -> str:
-    """For `kubectl apply -f -`."""
-    text: str = yaml.safe_dump_all(all_documents, sort_keys=False, width=110)
-    return text
 
 
 def rules() -> list[Document]:
@@ -126,26 +117,6 @@ def _labels(to: Install) -> dict[str, str]:
 # ---------------------------------------------------------------- installing
 
 
-class Api(Protocol):
-    """What is needed of `grove_dp.kube.access.Access`."""
-
-    async def apply(
-        self, path: str, document: Mapping[str, Any], manager: str, *, force: bool = False
-    ) -> dict[str, Any]: ...
-
-
-async def install(api: Api, to: Install) -> list[str]:
+async def install(api: Applier, to: Install) -> list[str]:
     """Make it so, and tell what was applied."""
-    applied = []
-    for document in documents(to):
-        await api.apply(_path(document), document, FIELD_MANAGER)
-        applied.append(f"{document['kind']} {document['metadata']['name']}")
-    return applied
-
-
-def _path(document: Document) -> str:
-    """Where the API server keeps *document*."""
-    version, kind, metadata = document["apiVersion"], document["kind"], document["metadata"]
-    root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
-    inside = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{root}{inside}/{kind.lower()}s/{metadata['name']}"
+    return await apply_all(api, documents(to), FIELD_MANAGER)

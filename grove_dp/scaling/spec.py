@@ -4,7 +4,7 @@ A field's annotation is its whole documentation: the CustomResourceDefinition is
 the YAML file takes the same Structs.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta as Told
@@ -22,8 +22,11 @@ __all__ = [
     "Spec",
 ]
 
+# Only the API server judges by it: whoever reads the file says more (`frontend_url`).
+ADDRESS: Final = r"^(http://)?[^/\s]+:[0-9]{1,5}/?$"
+
 Name = Annotated[str, Told(min_length=1, max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-Frontend = Annotated[str, Told(min_length=3, max_length=512)]
+Frontend = Annotated[str, Told(max_length=512, extra_json_schema={"pattern": ADDRESS})]
 Model = Annotated[str, Told(min_length=1, max_length=512)]
 Role = Literal["aggregated", "prefill", "decode"]
 Mode = Literal["direct", "advisory", "off"]

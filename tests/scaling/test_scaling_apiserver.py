@@ -351,6 +351,7 @@ def test_a_dry_run_needs_only_to_read_and_writes_nothing(place):
         (("setReplicas",), {"min": 3, "max": 2}, "min must not be greater than max"),
         (("behavior",), {"headroom": -1}, "greater than or equal to 0"),
         (("podCliqueSet",), "Chat", "should match"),
+        (("frontends",), ["grove-dp-admin"], "spec.frontends[0] in body should match"),
         (("headroom",), 1, 'unknown field "spec.headroom"'),
     ],
 )
