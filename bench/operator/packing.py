@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from grove_operator.gang.needs import needs
 from grove_operator.gang.pack import Ask, AskConfig, AskGroup, AskPod, Packing, Placement, place
+from grove_operator.gang.preemption import preemption
 from grove_operator.gang.room import Room, RoomNode
 from grove_operator.pods import Pod
 
@@ -177,6 +178,17 @@ def changes(room: Room, yardstick: Yardstick, turns: int) -> Iterator[Row]:
     yield yardstick.row("20 pods, one rack, right after a change of nodes", _median_us(decide_anew, turns))
 
 
+def displacing(full: Room, yardstick: Yardstick, turns: int) -> Iterator[Row]:
+    """Places at the cost of pods of lower priority, of which every node is full; once for a gang."""
+    for name, ask in (("anywhere", flat(20)), ("block > 5 racks", nested(5, 4))):
+        if preemption(full, ask, 10) is None:
+            raise AssertionError(f"{name}: no place at any cost")
+        taken = _median_us(partial(preemption, full, ask, 10), max(3, turns // 5))
+        yield yardstick.row(f"20 pods, {name}, at the cost of others", taken)
+    taken = _median_us(partial(preemption, full, flat(20), 0), turns)
+    yield yardstick.row("20 pods, nobody of lower priority", taken)
+
+
 def rows(turns: int = TURNS) -> Iterator[Row]:
     """Decisions, and changes of pods and nodes."""
     room, full, yardstick = cluster(), cluster(full=True), Yardstick()
@@ -184,6 +196,7 @@ def rows(turns: int = TURNS) -> Iterator[Row]:
         if isinstance(place(at, ask), Placement) is not there:
             raise AssertionError(f"{name}: not {there}")
         yield yardstick.row(name, _median_us(partial(place, at, ask), turns), must, aim)
+    yield from displacing(full, yardstick, turns)
     yield from changes(room, yardstick, max(3, turns // 5))
 
 

@@ -1,8 +1,11 @@
 """Gangs of higher priority take the room of what is lower, whole; equals wait for each other."""
 
 from copy import deepcopy
+from random import Random
 
+import pytest
 from grove_operator.api import GANGS, PODS
+from grove_operator.explain import explain
 
 from grove_dp.testing.kubelet import Course
 from tests.operator.scenarios.harness import scenario
@@ -83,6 +86,8 @@ async def test_it_is_said_at_whose_cost_and_their_grace_is_waited_for(scene):
         held = world.named(GANGS, "high-0")["status"]["conditions"]
         message = next(one["message"] for one in held if one["type"] == "Scheduled")
         assert all(f"default/plain-{number}" in message for number in range(3))
+        told = await explain(scene.api, scene.namespace, "high-0")
+        assert (told.waits.reason, told.waits.message) == ("Preempting", message)
         before = world.uids("high")
         await scene.reaches("high", running=3)
         assert (await scene.world()).uids("high") == before
@@ -207,3 +212,37 @@ async def test_room_that_pods_on_their_way_out_leave_is_waited_for(scene):
         await scene.apply("workload1", gang("new", 3), priority(1000))
         await scene.reaches("new", running=3)
         assert len(plain(await scene.world())) == 3
+
+
+@scenario(scheduler_after_s=0.05)
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_comes_and_goes_no_gang_stays_half_and_in_the_end_the_higher_ones_run(scene, seed):
+    chance = Random(seed)
+    scene.courses[""] = Course(ready_s=1, ends_s=5)
+    await scene.nodes(10)
+    sets = {"low": 0, "mid": 500, "high": 1000}
+    async with preempting(scene):
+        for one, value in sets.items():
+            await scene.apply("workload1", gang(one, 4, delay="20s"), priority(value))
+        for step in range(40):
+            await scene.clock.sleep(chance.expovariate(0.3))
+            match chance.randrange(5):
+                case 0 if scene.open_nodes:
+                    await scene.cordon(chance.choice(scene.open_nodes))
+                case 1:
+                    await scene.uncordon()
+                case 2:
+                    await scene.foreign_pod(f"squatter-{step}", priority=chance.choice((0, 700)))
+                case 3 if pods := (await scene.world()).pods:
+                    await scene.kill_pod(chance.choice(pods))
+                case 4:
+                    await scene.kill_operator()
+                    await scene.start_operator()
+        await scene.uncordon()
+        for pod in (await scene.world()).of(PODS):
+            if name(pod).startswith("squatter"):
+                await scene.kill_pod(pod)
+        await scene.until(lambda world: [len(world.running(one)) for one in sets] == [0, 4, 4], 900)
+        await scene.until(lambda world: not world.bound("low"), 120)
+        await scene.nodes(2)
+        await scene.until(lambda world: len(world.running()) == 12, 900)
