@@ -159,7 +159,9 @@ class Replicas:
             log.debug("statuses of %s are not told: %s", key, error)  # what failed first is raised
 
     def _note(self, key: ReplicaKey, error: Exception | None) -> None:
-        """What went wrong, for the set to tell."""
+        """What went wrong, for the set to tell; of one that is gone nothing is kept."""
+        if key.set not in self._ground.boards:
+            return
         board, now = self._ground.boards.of(key.set), self._ground.clock.now()
         if board.troubles.put(key.number, () if error is None else troubles(error), now):
             self._ground.wake(key.set, SUMMED_S)

@@ -82,6 +82,9 @@ class Boards:
         self.scores: dict[tuple[str, str], float] = {}  # of gangs that were placed
         self.changed: Callable[[str, str], None] = lambda namespace, gang: None
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._boards
+
     def of(self, key: SetKey) -> SetBoard:
         """That of a set."""
         return self._boards.setdefault(key, SetBoard())
