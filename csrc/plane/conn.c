@@ -14,7 +14,8 @@
 
 #include "inner.h"
 
-#define LINGER_NS (1000 * MS)
+#define LINGER_NS (1000 * MS) /* after the last byte that came */
+#define LINGER_MOST_NS (30000 * MS)
 #define BODY_STEP (256u * 1024) /* the body deadline starts anew with each of these: a minimum rate */
 
 static void consume(gdp_loop *l, gdp_conn *c, const char *bytes, size_t n);
@@ -87,6 +88,7 @@ static void close_politely(gdp_loop *l, gdp_conn *c) {
     /* Bytes that we never read would turn our close into a reset that takes the answer with it. */
     shutdown(c->io.fd, SHUT_WR);
     c->state = CL_LINGER;
+    c->since = l->now;
     loop_watch(l, &c->io, EPOLLIN);
     timer_set(l, &c->timer, l->now + LINGER_NS);
 }
@@ -388,7 +390,12 @@ static void on_readable(gdp_loop *l, gdp_conn *c) {
 
 static void on_linger(gdp_loop *l, gdp_conn *c) {
     ssize_t r = recv(c->io.fd, l->scratch, SCRATCH, 0);
-    if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR)) conn_close(l, c);
+    if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR)) {
+        conn_close(l, c);
+        return;
+    }
+    /* Whoever sends a large body slowly reads our refusal late: it must not become a reset meanwhile. */
+    if (r > 0 && !l->closing && l->now < c->since + LINGER_MOST_NS) timer_set(l, &c->timer, l->now + LINGER_NS);
 }
 
 /* The client half-closed while we work for it: gone, unless it may. */

@@ -234,9 +234,39 @@ static void a_body_that_nobody_wants_has_an_end_too(void) {
     scene_close(&s);
 }
 
+/* Says more, and tells whether that gave its connection another second, from an end that is an hour away. */
+static bool is_put_off(scene *s, peer *c) {
+    gdp_loop *l = scene_loop(s);
+    CHECK(l->conns);
+    timer_set(l, &l->conns->timer, l->now + 3600000 * MS);
+    const uint64_t due = l->conns->timer.due;
+    scene_say(s, c, STR("more"));
+    for (int turn = 0; turn < 100 && l->conns->timer.due == due; turn++) scene_turn(s);
+    const bool changed = l->conns->timer.due != due;
+    timer_set(l, &l->conns->timer, due);
+    return changed;
+}
+
+static void who_is_refused_and_still_sends_is_not_reset(void) {
+    gdp_case(__func__);
+    scene s = {0};
+    scene_defaults(&s);
+    s.set.body_bytes = 100;
+    scene_open(&s, 1);
+    peer c = scene_ask(&s, STR("POST /v1/completions HTTP/1.1\r\nhost: f\r\ncontent-length: 1000000\r\n\r\n"));
+    scene_hear(&s, &c, "BodyTooLarge");
+    CHECK(is_put_off(&s, &c) && is_put_off(&s, &c));
+    scene_loop(&s)->conns->since -= 31000 * MS; /* but not for ever */
+    CHECK(!is_put_off(&s, &c));
+    scene_eof(&s, &c);
+    peer_end(&c);
+    scene_close(&s);
+}
+
 void gdp_test_plane_limits(void)
 {
     a_body_that_nobody_wants_has_an_end_too();
+    who_is_refused_and_still_sends_is_not_reset();
     connections_beyond_the_limit_are_told();
     without_descriptors_it_waits_and_blames_nobody();
     retries_end_with_their_budget();
