@@ -286,7 +286,7 @@ def test_load_comes_and_goes_under_the_shipped_role_and_our_field_manager(place)
         timeout=30,
     ).stdout
     assert "set chat, direct, leads" in explained
-    assert re.search(r"PodClique/chat-0-decode \d -> 5: 4.\d\d workers of work", explained)
+    assert re.search(r"PodClique/chat-0-decode \d -> 5: [34]\.\d\d workers of work", explained)
     managers = {one["manager"] for one in place.api.get(place.clique)["metadata"]["managedFields"]}
     assert NAME in managers
 
