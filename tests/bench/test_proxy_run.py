@@ -16,7 +16,7 @@ from bench.proxy.__main__ import main
 from bench.proxy.bodies import BODIES, COUNTER, chat_bodies
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(400),
     pytest.mark.xdist_group("cpus"),  # two of these at once would fight for the same two CPUs
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs"),
     pytest.mark.skipif(

@@ -56,7 +56,7 @@ def test_no_event_of_the_intake_is_lost(kind: str, tmp_path: Path) -> None:
 
 
 @needs_two_cpus
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.xdist_group("cpus")
 def test_a_frontend_before_fakes_places_by_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontend, "LOADS", frontend.LOADS[:1])

@@ -12,7 +12,7 @@ from grove_dp.testing.frontend import PATIENCE_S, Frontend, eventually, free_por
 from grove_dp.testing.kubelet import FakeKubelet
 from grove_dp.testing.simpods import SimPods
 
-pytestmark = [pytest.mark.controlplane("kube-scheduler", "kube-controller-manager"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.controlplane("kube-scheduler", "kube-controller-manager"), pytest.mark.timeout(400)]
 
 NAMESPACE = "default"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"

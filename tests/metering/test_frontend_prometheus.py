@@ -12,7 +12,7 @@ from grove_dp.testing.frontend import Frontend
 from tests.metering.prometheus_server import NATIVE, prometheus
 from tests.metering.test_dashboards import CALL, FOLDER, expressions
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(400)]
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from tests.metering.prometheus_server import NATIVE, prometheus
 
 MODEL = 'a\\b"c\nd'
 VALUES = [math.exp(-1 + statistics.NormalDist().inv_cdf((k + 0.5) / 500)) for k in range(500)]
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture

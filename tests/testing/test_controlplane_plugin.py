@@ -9,7 +9,7 @@ import pytest
 
 from grove_dp.testing.controlplane import programs
 
-pytestmark = pytest.mark.timeout(180)  # each is a run of pytest of its own, one with a control plane
+pytestmark = pytest.mark.timeout(400)  # each is a run of pytest of its own, one with a control plane
 TESTS = """
 import pytest
 

@@ -24,7 +24,7 @@ from tests.metering.external.cluster import NAMESPACE, ROOT, TO
 from tests.metering.external.rig import AGGREGATOR, VALUES, sample
 from tests.metering.external.test_selector import LEAVES, REFUSED, TAKES
 
-pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(400)]
 HPA_CONTROLLER = pytest.mark.controlplane("kube-controller-manager")
 
 QUEUED = f"{VALUES}/default/grove_dp_queued_tokens"

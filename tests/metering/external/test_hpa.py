@@ -7,7 +7,7 @@ import pytest
 from tests.metering.external.cluster import autoscaler, autoscalers, condition, has_replicas, says
 from tests.metering.external.rig import sample
 
-pytestmark = [pytest.mark.controlplane("kube-controller-manager"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.controlplane("kube-controller-manager"), pytest.mark.timeout(400)]
 
 
 def test_a_real_hpa_scales_up_and_down_by_our_values(controlplane, values, kube_namespace, deployment):

@@ -16,7 +16,7 @@ from grove_dp.metering.external.credentials import CONFIG_MAP
 from grove_dp.testing.controlplane import Authority
 from tests.metering.external.rig import AGGREGATOR, VALUES
 
-pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.controlplane, pytest.mark.timeout(400)]
 QUEUED = f"{VALUES}/default/grove_dp_queued_tokens"
 BROKEN_OFF = (ssl.SSLError, ConnectionError, http.client.HTTPException)
 

@@ -13,7 +13,7 @@ from tests.metering.external.rig import VALUES
 
 pytestmark = [
     pytest.mark.controlplane("kube-controller-manager"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
 ]
 BODY = b'{"model":"tiny-llama","prompt":"Tell me a story of a long and winding road","max_tokens":4}'
 CALL = (

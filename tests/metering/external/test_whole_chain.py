@@ -26,7 +26,7 @@ from tests.metering.external.rig import VALUES
 
 pytestmark = [
     pytest.mark.controlplane("kube-controller-manager"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
 ]
 BODY = b'{"model":"tiny-llama","prompt":"Tell me a story","max_tokens":40,"ignore_eos":true}'
 CALL = (
