@@ -43,8 +43,8 @@ async def real(folder: Path, clock: Clock) -> AsyncIterator[tuple[Access, Path]]
 
     log = folder / "controlplane.log"
     child = Child("control plane", [sys.executable, "-m", *_REAL], log)
-    await child.start()
     try:
+        await child.start()
         while (said := _KUBECONFIG.search(log.read_text())) is None:  # its own limits end it
             if not child.alive:
                 raise child.failure("ended while starting")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["NAME", "NAMESPACE", "autoscaler", "clique_set"]
+__all__ = ["NAME", "NAMESPACE", "SURGE", "autoscaler", "clique_set"]
 
 NAMESPACE: Final = "default"
 NAME: Final = "chat"
 COMPONENT: Final = "worker"
+SURGE: Final = 2  # one by one took 17 s where others kept the CPUs busy: longer than the rush
 
 _EVENTS: Final = "--kv-events-endpoint tcp://$(POD_IP):0 --kv-replay-endpoint tcp://$(POD_IP):0"
 _DRAIN: Final = "--shutdown-timeout 20"
 
 
 def clique_set(replicas: int, port: int, flags: str, version: int = 1) -> dict[str, Any]:
-    """So many workers with a GPU each; an update adds one before it takes one away."""
+    """So many workers with a GPU each; an update adds some before it takes as many away."""
     said = (
         f"worker-sim --host $(POD_IP) --port {port} --enable-prompt-tokens-details {_EVENTS} {_DRAIN} {flags}"
     )
@@ -32,7 +33,7 @@ def clique_set(replicas: int, port: int, flags: str, version: int = 1) -> dict[s
         "roleName": COMPONENT,
         "replicas": replicas,
         "minAvailable": 1,
-        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+        "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0},
         "podSpec": {"containers": [container]},
     }
     return {

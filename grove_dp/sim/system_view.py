@@ -10,6 +10,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from grove_dp.sim.distribution import Distribution
+from grove_dp.sim.manifests import SURGE
 from grove_dp.sim.show import told
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def screen(system: System, width: int, height: int) -> RenderableType:
     head = [_courses(system, inner), _decision(system, inner, reasons), _requests(system)]
     panels = [panel(Group(*head), _title(system))]
     left = height - (5 + reasons + 1 + _BORDER)
-    most = system.plan.most + 1  # an update may add one
+    most = system.plan.most + SURGE
     full, short = most + 1 + _BORDER, ceil(most / max(inner // _CELL, 1)) + _BORDER
     for rows, workers in ((full, _workers), (short, _workers_in_short)):
         if left - rows >= _EVENTS[0]:

@@ -8,8 +8,8 @@
 
 Those of the rush are on the same applications (their system prompts are in the caches), but of other people:
 nothing else of them is known. With the defaults a worker of the demo is good for 3 to 4 requests a second,
-so one is enough for the calm, and the rush wants five. It rises slowly, since a decision needs to have seen
-it and a worker has to start, and is over at once: workers that follow it are not idle for long.
+so one is enough for the calm, and the rush wants four or five. It rises slowly, since a decision needs to
+have seen it and a worker has to start, and is over at once: workers that follow it are not idle for long.
 """
 
 from __future__ import annotations
