@@ -6,7 +6,8 @@
                    └─ what of it fails is told in the status, and tried again; the rest goes on
 
 Rules are asked here, too, for a cluster without webhooks. A set whose objects are there already is not
-refused: it was accepted once, and is healed as far as it can be read.
+refused: it was accepted once, and is healed as far as it can be read. What rules it breaks is in its
+`lastErrors`.
 """
 
 import logging
@@ -20,7 +21,7 @@ from grove_dp.kube.objects import PODS, Meta
 from grove_operator import naming
 from grove_operator.admission.faults import sentence
 from grove_operator.admission.subject import World
-from grove_operator.admission.validate import validate
+from grove_operator.admission.validate import Verdict, validate
 from grove_operator.api import SETS, PodCliqueSet
 from grove_operator.applying import failure, taken, together
 from grove_operator.controllers.endings import ORPHAN, without_finalizer
@@ -34,7 +35,7 @@ from grove_operator.plan.documents import Document, Wanted
 from grove_operator.plan.expand import Rules, common, unordered
 from grove_operator.plan.status import set_status, status_patch
 from grove_operator.plan.topology import missing, topology_name
-from grove_operator.plan.troubles import last_errors, summed
+from grove_operator.plan.troubles import Trouble, last_errors, summed
 from grove_operator.plan.turns import turns
 from grove_operator.watching import PLACED, ReplicaKey, SetKey
 
@@ -43,6 +44,7 @@ __all__ = ["REFUSED", "Sets"]
 log = logging.getLogger(__name__)
 
 REFUSED: Final = "Refused"
+INVALID: Final = "InvalidSpec"
 UNORDERED: Final = (
     "its cliques are to start one after the other, and all start at once: its scheduler must see a gang"
     " whole, and there is no image of an init container; set order.image"
@@ -81,12 +83,14 @@ class Sets:
         if held.metadata.deletion_timestamp:
             return await self._end(key, held)
         board = self._boards.of(key)
-        if await self._refuse(key, held, board):
+        verdict = validate(held.document, None, self._world())
+        if await self._refuse(key, held, board, verdict):
             return None
         owner = held.read(PodCliqueSet)
         rules = self._rules(owner)
         failed = await failure(self._make_common(key, held, common(owner, rules)))
-        board.troubles.put(None, () if failed is None else troubles(failed), self._clock.now())
+        found = (*_broken(verdict), *(() if failed is None else troubles(failed)))
+        board.troubles.put(None, found, self._clock.now())
         self._tell_replicas(key, owner, rules, board)
         again_s = await self._sum_up(key, owner, rules, board)
         if failed is None:
@@ -138,9 +142,8 @@ class Sets:
 
     # ------------------------------------------------------------ rules
 
-    async def _refuse(self, key: SetKey, held: Held, board: SetBoard) -> bool:
+    async def _refuse(self, key: SetKey, held: Held, board: SetBoard, verdict: Verdict) -> bool:
         """Whether nothing may be made of it."""
-        verdict = validate(held.document, None, self._world())
         there = self._watched.cliques.by("set", f"{key.namespace}/{key.name}")
         board.refused = bool(verdict.faults) and not there
         conditions = held.status.get("conditions")
@@ -150,12 +153,12 @@ class Sets:
             why = sentence(verdict.faults)
             outcome = stated(
                 conditions,
-                [Stated(REFUSED, True, "InvalidSpec", why, held.metadata.generation)],
+                [Stated(REFUSED, True, INVALID, why, held.metadata.generation)],
                 now=self._clock.wall(),
             )
             about = Reference.to(SETS, held.metadata)
             if outcome.changed:
-                self._recorder.record(about, "InvalidSpec", why, action="Validate", kind="Warning")
+                self._recorder.record(about, INVALID, why, action="Validate", kind="Warning")
         if outcome.changed:
             patch = {"status": {"conditions": outcome.conditions or None}}
             await self._writer.merge(SETS, key.namespace, key.name, _whole(held, patch), "status")
@@ -247,6 +250,11 @@ class Sets:
                 self._recorder.record(
                     about, one["code"], one["description"], action="Reconcile", kind="Warning"
                 )
+
+
+def _broken(verdict: Verdict) -> tuple[Trouble, ...]:
+    """The rules that a set at work breaks."""
+    return (Trouble(INVALID, sentence(verdict.faults)),) if verdict.faults else ()
 
 
 def _codes(owner: PodCliqueSet) -> Collection[str]:

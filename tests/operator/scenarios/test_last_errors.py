@@ -269,3 +269,27 @@ async def test_what_the_real_api_server_refuses_is_told_and_forgotten_when_it_is
     assert len(await events(scene, "Invalid")) == 1
     await scene.api.merge(limits.path(scene.namespace, "small"), {"spec": spec("1Gi")})
     await scene.until(lambda world: world.count() == (10, 0) and not errors(world), 60)
+
+
+# ------------------------------------------------------------ rules, where nobody asks before
+
+
+@scenario
+async def test_a_set_at_work_that_comes_to_break_a_rule_says_which(scene):
+    await scene.nodes(10)
+    called = await scene.apply("workload1")
+    await scene.until(lambda world: world.count() == (10, 0))
+
+    async def name_scheduler(scheduler):
+        path = "/spec/template/cliques/0/spec/podSpec/schedulerName"
+        await scene.api.json_patch(
+            SETS.path(scene.namespace, called), [{"op": "add", "path": path, "value": scheduler}]
+        )
+
+    await name_scheduler("kai-scheduler")
+    world = await told(scene, "InvalidSpec")
+    assert "spec.template.cliques[0].spec.podSpec.schedulerName" in errors(world)[0]["description"]
+    assert len(await events(scene, "InvalidSpec")) == 1
+    await name_scheduler("default-scheduler")
+    await told(scene)
+    await scene.until(lambda world: world.count() == (10, 0))
