@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import pytest
 from grove_operator.crds.__main__ import CRDS
@@ -41,11 +42,15 @@ class Cluster:
                 process.kill()
             process.wait()
 
-    def holder(self):
+    def leads(self):
+        """The Lease as it is written."""
         try:
-            return (self.api.get(self.lease).get("spec") or {}).get("holderIdentity") or ""
+            return self.api.get(self.lease).get("spec") or {}
         except ApiRefused:
-            return ""
+            return {}
+
+    def holder(self):
+        return self.leads().get("holderIdentity") or ""
 
     def living(self):
         found = self.api.get(self.pods)["items"]
@@ -100,14 +105,16 @@ def test_another_operator_takes_over_within_20_s_and_nothing_is_made_twice(clust
         cluster.sets,
         {**a_set(cluster.namespace, 2), "apiVersion": "grove.io/v1alpha1", "kind": "PodCliqueSet"},
     )
-    until(lambda: sum(map(ready, cluster.living())) == 4, 20, "four pods are ready")
+    until(lambda: sum(map(ready, cluster.living())) == 4, 60, "four pods are ready")
 
     first.kill()
-    killed = time.monotonic()
+    first.wait()
+    renewed = cluster.leads()["renewTime"]
     cluster.api.patch(f"{cluster.sets}/web/scale", {"spec": {"replicas": 4}})
-    until(lambda: sum(map(ready, cluster.living())) == 8, 20, "eight pods are ready")
-    assert time.monotonic() - killed < 20
+    until(lambda: sum(map(ready, cluster.living())) == 8, 60, "eight pods are ready")
     assert cluster.holder() not in ("", leader)
+    taken = cluster.leads()["acquireTime"]
+    assert (datetime.fromisoformat(taken) - datetime.fromisoformat(renewed)).total_seconds() < 20
     assert second.poll() is None
 
     pods = cluster.living()
@@ -124,7 +131,7 @@ def test_an_operator_that_takes_over_from_one_at_rest_writes_nothing(cluster):
     )
     path = f"{cluster.sets}/web"
     available = lambda: (cluster.api.get(path).get("status") or {}).get("availableReplicas") == 2  # noqa: E731
-    until(available, 20, "two replicas are available")
+    until(available, 60, "two replicas are available")
     time.sleep(1.5)
     before = cluster.versions()
     first.terminate()
