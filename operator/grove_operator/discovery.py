@@ -48,6 +48,7 @@ class Discovery:
         self._told: set[Resource] = set()
         self.served: frozenset[Resource] = frozenset()
         self.older: frozenset[Resource] = frozenset()  # of these
+        self.there: frozenset[Resource] = frozenset()  # served, and those that lack too much to be used
 
     async def first(self) -> None:
         """Return when the API server has answered once; where nothing is wanted it is not asked."""
@@ -70,8 +71,8 @@ class Discovery:
             log.warning("which schedulers there are cannot be seen: %s", error)
             return isinstance(error, Forbidden)
         served = _newest(kind for kind in there if kind in ENOUGH or kind not in older)
-        if (served, older & served) != (self.served, self.older):
-            self.served, self.older = served, older & served
+        if (served, older & served, frozenset(there)) != (self.served, self.older, self.there):
+            self.served, self.older, self.there = served, older & served, frozenset(there)
             names = sorted(f"{kind.group}/{kind.version}" for kind in served)
             log.info("PodGroups are served by: %s", ", ".join(names) or "nobody")
             self._changed(served)

@@ -163,6 +163,7 @@ class Operator:
         by_init = settings.order.by == "init" or not placed.own
         pods = PodRules(
             scheduler="" if settings.scheduler.default == "default-scheduler" else settings.scheduler.default,
+            instead=placed.instead,
             init_image=(settings.order.image or "") if by_init else "",
             init_command=settings.order.command,
             gated=placed.own,
@@ -174,7 +175,9 @@ class Operator:
     def placing(self, scheduler: str) -> Placing:
         """Who places the pods of sets with this scheduler, as far as is known now."""
         watched, setting = self.watched, self.settings.scheduler.backend
-        return placing(setting, scheduler, watched.known, self._kai_topologies(), self._discovery.older)
+        found = self._discovery
+        topologies = self._kai_topologies()
+        return placing(setting, scheduler, watched.known, topologies, found.older, found.there)
 
     def places(self, gang: Held) -> bool:
         """Whether that is for our own backend."""

@@ -113,13 +113,17 @@ class Scheduler(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: Annotated[str, text("the scheduler of sets whose cliques name none", min_length=1)] = (
         "default-scheduler"
     )
-    names: Annotated[tuple[str, ...], text("schedulers that cliques may name")] = ("default-scheduler",)
+    names: Annotated[tuple[str, ...], text("schedulers that cliques may name")] = (
+        "default-scheduler",
+        "kai-scheduler",
+    )
     backend: Annotated[
         Literal["auto", "own", "native", "none"],
         text(
             "who makes gangs whole: own (gates and pins, on any scheduler), none (pods are not held), auto"
-            " (own for the default scheduler; KAI and Volcano, where they are there, by their PodGroups), or"
-            " native (the same, and Kubernetes' PodGroups for all others, where they are served)"
+            " (own for the default scheduler; KAI and Volcano by their PodGroups, or own on the default"
+            " scheduler where they are not there), or native (the same, and Kubernetes' PodGroups for all"
+            " others, where they are served)"
         ),
     ] = "auto"
 

@@ -203,9 +203,9 @@ ALL = frozenset(POD_GROUPS)
         ("auto", "default-scheduler", ALL, Placing(True)),
         ("auto", "mine", ALL, Placing(False)),
         ("auto", "kai-scheduler", ALL, Placing(False, Kai())),
-        ("auto", "kai-scheduler", (), Placing(False, absent=KAI_GROUPS)),
+        ("auto", "kai-scheduler", (), Placing(True, absent=KAI_GROUPS, instead="default-scheduler")),
         ("auto", "volcano", ALL, Placing(False, Volcano())),
-        ("auto", "volcano", {KAI_GROUPS}, Placing(False, absent=VOLCANO_GROUPS)),
+        ("auto", "volcano", {KAI_GROUPS}, Placing(True, absent=VOLCANO_GROUPS, instead="default-scheduler")),
         ("native", "default-scheduler", ALL, Placing(False, Native(BETA))),
         ("native", "default-scheduler", {ALPHA}, Placing(False, Native(ALPHA))),
         ("native", "mine", {ALPHA}, Placing(False, Native(ALPHA))),
@@ -217,6 +217,10 @@ ALL = frozenset(POD_GROUPS)
 )
 def test_who_places_a_set(setting, scheduler, served, expected):
     assert placing(setting, scheduler, served) == expected
+
+
+def test_a_scheduler_that_is_too_old_has_its_pods_one_by_one():
+    assert placing("auto", "kai-scheduler", (), there={KAI_GROUPS}) == Placing(False, absent=KAI_GROUPS)
 
 
 def test_only_what_may_be_written_is_looked_for():

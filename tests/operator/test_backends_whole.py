@@ -10,7 +10,7 @@ from copy import deepcopy
 import msgspec
 import pytest
 from grove_operator.admission.defaults import defaulted
-from grove_operator.api import GANGS, KAI_GROUPS, NATIVE_GROUPS, PODS, SETS, VOLCANO_GROUPS
+from grove_operator.api import CLIQUES, GANGS, KAI_GROUPS, NATIVE_GROUPS, PODS, SETS, VOLCANO_GROUPS
 from grove_operator.settings import Scheduler as Choice
 
 from grove_dp.kube.errors import NotFound
@@ -144,17 +144,27 @@ async def test_what_kai_changes_of_its_group_stays_and_the_rest_is_healed():
 
 
 @pytest.mark.looptime
-async def test_a_scheduler_that_is_not_there_is_waited_for_without_a_crash():
+async def test_gangs_of_a_scheduler_that_is_not_there_are_kept_whole_on_the_default_scheduler():
     async with beside(None, KAI) as scene:
-        await scene.nodes(2)
+        await scene.nodes(1)
         await scene.apply(a_set(KAI, 2), admitted=False)
+        await scene.until(lambda world: world.count() == (0, 2), 60, "room for one of two: none runs")
+        await scene.nodes(1)
         world = await scene.reaches(running=2)
-        assert not any("schedulingGates" in pod["spec"] for pod in world.pods)
+        assert {pod["spec"]["schedulerName"] for pod in world.pods} == {"default-scheduler"}
+        held = world.named(CLIQUES, "w-0-c")
+        assert held["spec"]["podSpec"]["schedulerName"] == KAI
         await scene.clock.sleep(10)
         (told,) = await notes(scene, "SchedulerNotServed")
         assert "scheduling.run.ai/v2alpha2, which are not served here" in told
+        before = (await scene.world()).uids()
         await scene.api.create(CUSTOM, definition(KAI_GROUPS))
         assert (await appears(scene, KAI_GROUPS))["spec"]["minMember"] == 2
+        await scene.rest()
+        assert (await scene.world()).uids() == before
+        await scene.kill_pod((await scene.world()).pods[0])
+        world = await scene.reaches(running=2)
+        assert {pod["spec"]["schedulerName"] for pod in world.pods} == {"default-scheduler", KAI}
 
 
 @pytest.mark.looptime

@@ -74,7 +74,7 @@ def test_variables_that_kubernetes_makes_of_our_service_are_none_of_ours():
     ("words", "told"),
     [
         (["--leader.deadline_s", "20"], "leader.deadline_s: must be between retry_s and duration_s"),
-        (["--scheduler.default", "kai-scheduler"], "scheduler.names: must contain scheduler.default"),
+        (["--scheduler.default", "volcano"], "scheduler.names: must contain scheduler.default"),
         (["--order.by", "init"], "order.image: must be set"),
         (["--webhook-url", "http://1.2.3.4"], "webhooks.url: must be https://HOST"),
         (["--webhook-url", "https://[x"], "webhooks.url: must be https://HOST"),

@@ -50,8 +50,8 @@ UNORDERED: Final = (
     " whole, and there is no image of an init container; set order.image"
 )
 ABSENT: Final = (
-    "its scheduler is told of gangs by PodGroups of {}/{}, which are not served here: its pods are handed to"
-    " it one by one; install that scheduler, or name default-scheduler"
+    "its scheduler is told of gangs by PodGroups of {group}/{version}, which are not served here: its pods"
+    " are {placed}; install that scheduler, or name default-scheduler"
 )
 DELETES: Final = 8  # calls that delete a set's pods at the same time
 STATUS_S: Final = 1.0  # a set's status is written no more often, until all of it is there
@@ -177,7 +177,9 @@ class Sets:
             about = Reference.to(SETS, meta)
             self._recorder.record(about, "StartOrderNotKept", UNORDERED, action="Expand", kind="Warning")
         if rules.absent is not None:
-            about, said = Reference.to(SETS, meta), ABSENT.format(rules.absent.group, rules.absent.version)
+            about, instead = Reference.to(SETS, meta), rules.pods.instead
+            placed = f"placed gang by gang by {instead}" if instead else "handed to it one by one"
+            said = ABSENT.format(group=rules.absent.group, version=rules.absent.version, placed=placed)
             self._recorder.record(about, "SchedulerNotServed", said, action="Expand", kind="Warning")
         indices = set(range(owner.spec.replicas))
         for kind in self._watched.kinds.values():

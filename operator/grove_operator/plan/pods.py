@@ -44,6 +44,7 @@ class PodRules(msgspec.Struct, frozen=True):
     """What an operator's settings and its scheduler ask of pods."""
 
     scheduler: str = ""  # where the template names none; empty: left to the API server
+    instead: str = ""  # in place of any; empty: the template's
     init_image: str = ""  # orders the start by an init container; empty: by gates
     init_command: tuple[str, ...] = ()  # empty: the image's own
     gated: bool = True
@@ -167,8 +168,8 @@ def _spec(
     if rules.gated:
         gates = [gate for gate in template.get("schedulingGates") or () if gate.get("name") != GATE]
         spec["schedulingGates"] = [*gates, {"name": GATE}]
-    if rules.scheduler and not template.get("schedulerName"):
-        spec["schedulerName"] = rules.scheduler
+    if scheduler := rules.instead or ("" if template.get("schedulerName") else rules.scheduler):
+        spec["schedulerName"] = scheduler
     priority = owner.spec.template.priority_class_name
     if rules.priority and priority and not template.get("priorityClassName"):
         spec["priorityClassName"] = priority

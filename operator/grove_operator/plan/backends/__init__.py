@@ -9,6 +9,9 @@
     any kube-scheduler   scheduling.k8s.io/v1beta1          (native) the sum of the minimums
                          or v1alpha2
 
+Where the API of KAI or Volcano is not there, neither is the scheduler, and nobody would ever place the pods:
+then we do, gang by gang, on the default scheduler, until it comes. One that is too old has them one by one.
+
 Their pods carry no gate: a scheduler can only judge a gang that it sees whole. A PodGroup has its PodGang's
 name and belongs to the set. What a scheduler writes into its PodGroup stays, for no plan names it.
 
@@ -66,7 +69,8 @@ class Placing(msgspec.Struct, frozen=True):
 
     own: bool
     backend: Backend | None = None
-    absent: Resource | None = None  # of a scheduler that knows gangs: what it is told with, and nobody serves
+    absent: Resource | None = None  # what the scheduler that was named is told with, and nobody serves
+    instead: str = ""  # the scheduler that has the pods in its place
 
 
 def placing(
@@ -75,19 +79,23 @@ def placing(
     served: Collection[Resource],
     topologies: Mapping[str, str] | None = None,
     older: Collection[Resource] = (),
+    there: Collection[Resource] = (),
 ) -> Placing:
     """By the setting `scheduler.backend`, the scheduler's name, and the APIs that are *served*.
 
     *topologies*: what KAI calls a ClusterTopologyBinding, where that is not its name. *older*: those of the
-    APIs that lack the newest of what we write.
+    APIs that lack the newest of what we write. *there*: APIs that are there, though we may not use them.
     """
     if setting in ("own", "none"):
         return Placing(setting == "own")
     backend: Backend
     for backend in (Kai(topologies or {}), Volcano(VOLCANO_GROUPS not in older)):
         if scheduler == backend.SCHEDULER:
-            there = backend.groups in served
-            return Placing(False, backend) if there else Placing(False, absent=backend.groups)
+            if backend.groups in served:
+                return Placing(False, backend)
+            if backend.groups in there:
+                return Placing(False, absent=backend.groups)
+            return Placing(True, absent=backend.groups, instead=DEFAULT_SCHEDULER)
     if setting == "native":
         groups = native_groups(served)
         return Placing(True) if groups is None else Placing(False, Native(groups))
