@@ -14,7 +14,8 @@
 
 #include "inner.h"
 
-#define LINGER_NS (1000 * MS) /* after the last byte that came */
+#define LINGER_NS (1000 * MS)
+#define LINGER_STEP (16u * 1024) /* it starts anew with each of these that comes: a minimum rate */
 #define LINGER_MOST_NS (30000 * MS)
 #define BODY_STEP (256u * 1024) /* the body deadline starts anew with each of these: a minimum rate */
 
@@ -89,6 +90,7 @@ static void close_politely(gdp_loop *l, gdp_conn *c) {
     shutdown(c->io.fd, SHUT_WR);
     c->state = CL_LINGER;
     c->since = l->now;
+    c->spilt = 0;
     loop_watch(l, &c->io, EPOLLIN);
     timer_set(l, &c->timer, l->now + LINGER_NS);
 }
@@ -394,8 +396,11 @@ static void on_linger(gdp_loop *l, gdp_conn *c) {
         conn_close(l, c);
         return;
     }
-    /* Whoever sends a large body slowly reads our refusal late: it must not become a reset meanwhile. */
-    if (r > 0 && !l->closing && l->now < c->since + LINGER_MOST_NS) timer_set(l, &c->timer, l->now + LINGER_NS);
+    /* Whoever sends a large body reads our refusal late: it must not become a reset. Who drips is not waited for. */
+    if (r > 0) c->spilt += (uint32_t)r;
+    if (c->spilt < LINGER_STEP || l->closing || l->now >= c->since + LINGER_MOST_NS) return;
+    c->spilt = 0;
+    timer_set(l, &c->timer, l->now + LINGER_NS);
 }
 
 /* The client half-closed while we work for it: gone, unless it may. */

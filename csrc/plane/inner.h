@@ -227,6 +227,7 @@ struct gdp_conn {
     uint64_t since; /* first byte of the head under way, last answer, or last bytes that a slow client took */
     uint32_t seen;  /* bytes of `in` already searched for the head's end */
     uint32_t out_off;
+    uint32_t spilt; /* bytes thrown away since it lingers, or since it was last given longer */
     buf in, out;
     gdp_exchange *x;
     gdp_conn *prev, *next; /* all of this loop */

@@ -153,7 +153,7 @@ async def test_the_workers_file_is_followed_and_a_broken_one_keeps_the_old(write
         path = write("workers.yaml", f"- url: {one.url}\n")
         async with serving(arguments=["--workers-file", str(path)]) as frontend:
             path.write_text("- {url: nonsense}\n")
-            await eventually(lambda: reload_errors(frontend), (1).__eq__, PATIENCE_S, "an error is counted")
+            await eventually(lambda: reload_errors(frontend), (1.0).__eq__, PATIENCE_S, "an error is counted")
             assert list(await frontend.workers()) == [one.id]
             path.write_text(f"- url: {other.url}\n  max_inflight: 3\n")
             await frontend.worker_until(other.id, state="ready", max_inflight=3)
@@ -177,7 +177,7 @@ async def test_sighup_applies_live_settings_and_names_the_others(tmp_path):
         await logged(frontend, "setting needs a restart setting=limits.headers before=128 after=99")
         configure(nonsense={})
         frontend.signal(signal.SIGHUP)
-        await eventually(lambda: reload_errors(frontend), (1).__eq__, PATIENCE_S, "an error is counted")
+        await eventually(lambda: reload_errors(frontend), (1.0).__eq__, PATIENCE_S, "an error is counted")
         await logged(frontend, "nonsense: no such section")
         assert (await frontend.workers())[worker.id]["max_inflight"] == 5
 

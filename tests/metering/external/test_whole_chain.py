@@ -61,7 +61,7 @@ class Command:
 async def keep_busy(frontends, until):
     async def one(frontend):
         while not until.is_set():
-            with contextlib.suppress(TimeoutError):  # of the one that is stopped for a while
+            with contextlib.suppress(TimeoutError, ConnectionError):  # of the one that is stopped for a while
                 await frontend.ask(CALL)
 
     await asyncio.gather(*(one(frontend) for frontend in frontends for _ in range(3)))
