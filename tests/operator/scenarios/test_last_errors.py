@@ -286,7 +286,7 @@ async def test_a_set_at_work_that_comes_to_break_a_rule_says_which(scene):
             SETS.path(scene.namespace, called), [{"op": "add", "path": path, "value": scheduler}]
         )
 
-    await name_scheduler("kai-scheduler")
+    await name_scheduler("mine")
     world = await told(scene, "InvalidSpec")
     assert "spec.template.cliques[0].spec.podSpec.schedulerName" in errors(world)[0]["description"]
     assert len(await events(scene, "InvalidSpec")) == 1
